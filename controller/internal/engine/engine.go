@@ -1,0 +1,164 @@
+// Package engine decides: incidents, guards, remediations, approvals. It is pure. Events go in; entries for the log,
+// commands for the shell and a time to be woken come out.
+//
+// The shell's contract, in this order and without exception:
+//  1. feed an Event to Step;
+//  2. make Output.Entries durable (a failure to do so ends the process);
+//  3. perform Output.Commands, concurrently if it likes, and feed each one's result back as an Event;
+//  4. bring a Tick at Output.Wake at the latest.
+//
+// Durable state changes only by applying entries: Step calls the same Apply for the entries it emits as a restart does for
+// the entries it reads. So snapshot + entries is the whole state, and the same entries give the same state to the byte.
+// After Restore the shell feeds Restarted first; the engine then says what to do about every step that was under way.
+package engine
+
+import (
+	"time"
+
+	"github.com/backstay/backstay/api"
+)
+
+// Config is what the engine works on: verified facts only. A new Config arrives as an Event.
+type Config struct {
+	Digest       string // of the whole configuration
+	Integrations []api.Integration
+	Workflows    []api.Workflow
+	Probes       []api.Probe
+	Calendars    []api.Calendar
+	Playbooks    []Playbook
+	Storm        Storm
+}
+
+// Playbook is a playbook made ready: its spec, its digest, and what each step will do.
+type Playbook struct {
+	Name   string
+	Digest string
+	Spec   api.PlaybookSpec
+	Steps  []api.StepPlan // same order as Spec.Steps
+}
+
+// Storm is when too much is ill at once to trust our own eyes: automation holds until it is over.
+type Storm struct {
+	Share float64 // of all probes that are bad or unknown at once; default 0.6
+	Least int     // and at least this many; default 8
+}
+
+// Event is one thing that happened. Exactly one field beside At is set.
+type Event struct {
+	At time.Time // never goes back; the engine treats an earlier time as the last one
+
+	Tick      bool
+	Restarted bool          // first event after Restore
+	Config    *Config       // a new configuration was verified
+	Refused   string        // a new configuration was refused: the reason
+	Anomaly   *api.Anomaly  // opened or cleared
+	Eyes      *Eyes         // how many probes are well; volatile
+	Value     *Value        // a probe's value that an incident's value at risk is counted by; volatile
+	Result    *Result       // of a Command
+	Decision  *api.Decision // a person's word
+	Pause     *api.Pause    // set
+	Resume    *api.Pause    // lifted: Playbook, Owner and Reason are read
+	Stopping  bool          // graceful stop: nothing new starts
+}
+
+// Eyes counts how well our own eyes are.
+type Eyes struct{ Probes, Bad, Unknown int }
+
+// Value is the last value of a probe.
+type Value struct {
+	Probe string
+	Value float64
+}
+
+// Result is what came of a command.
+type Result struct {
+	Command  string        // its ID
+	Estimate *api.Estimate // for Plan
+	Outcome  api.Outcome
+}
+
+// CommandKind says what a command asks of the shell.
+type CommandKind string
+
+// The kinds of command. Plan and Look only read. Run and Undo come only after an entry that intends them.
+const (
+	Plan   CommandKind = "plan"   // estimate the step and take its before-image
+	Run    CommandKind = "run"    // perform it
+	Look   CommandKind = "look"   // ask the target whether an earlier attempt happened
+	Undo   CommandKind = "undo"   // restore the before-image
+	Expect CommandKind = "expect" // watch probes until Expectation is decided
+	Notify CommandKind = "notify" // tell a channel
+)
+
+// Command is one thing for the shell to do. A command is never performed twice under one ID.
+type Command struct {
+	ID          string // deterministic
+	Kind        CommandKind
+	Remediation string
+	Incident    string
+	Playbook    string
+	Digest      string
+	Step        string
+	Attempt     int
+	Key         string // idempotency key; the same for every repeat of the step
+	Fence       int64
+	Deadline    time.Time        // nothing of it is sent after this; the shell reports unknown (Run, Undo) or failed at the latest then
+	Bounds      Bounds           // for Run: what it may touch at most
+	Estimate    *api.Estimate    // for Run and Undo: what Plan found
+	Outcome     *api.Outcome     // for Undo and Look: what the forward attempt reported, nil when it never did
+	Expectation *api.Expectation // for Expect
+	Channel     string           // for Notify: the integration
+	Message     *Message         // for Notify
+}
+
+// Bounds are what is left of a playbook's limits; zero means no bound.
+type Bounds struct {
+	Items  int64
+	Amount api.Money
+}
+
+// Message is what people are told.
+type Message struct {
+	Title    string // one line
+	Text     string // plain sentences
+	Severity string // info, warning, critical
+	Dedup    string // the same for all messages of one incident
+	Resolved bool
+}
+
+// Output is what Step decided.
+type Output struct {
+	Entries  []api.Entry // Seq is set by the store
+	Commands []Command
+	Wake     time.Time // zero: no need
+}
+
+// State is everything that the engine knows.
+type State struct{}
+
+// New makes an empty state.
+func New() *State { return &State{} }
+
+// Step takes one event and decides.
+func (s *State) Step(e Event) Output { return Output{} }
+
+// Apply changes the state by one entry read from the log.
+func (s *State) Apply(e api.Entry) error { return nil }
+
+// Snapshot writes the durable state; Restore reads it. Applying the entries after a snapshot gives the present state.
+func (s *State) Snapshot() ([]byte, error) { return nil, nil }
+
+// Restore reads what Snapshot wrote, also from older versions.
+func Restore(b []byte) (*State, error) { return New(), nil }
+
+// Incident is the present view of one incident; nil where there is none.
+func (s *State) Incident(id string) *api.Incident { return nil }
+
+// Remediation is the present view of one remediation; nil where there is none.
+func (s *State) Remediation(id string) *api.Remediation { return nil }
+
+// Playbooks is the present view of all playbooks, in the order of the configuration.
+func (s *State) Playbooks() []api.PlaybookStatus { return nil }
+
+// Pauses lists the pauses in force.
+func (s *State) Pauses() []api.Pause { return nil }
