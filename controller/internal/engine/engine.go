@@ -64,6 +64,12 @@ type Event struct {
 // Eyes counts how well our own eyes are.
 type Eyes struct{ Probes, Bad, Unknown int }
 
+// Verdict is what a probe says now; sent when it changes. An anomaly whose probe cannot run any more corroborates nothing.
+type Verdict struct {
+	Probe   string
+	Verdict api.Verdict
+}
+
 // Value is the last value of a probe.
 type Value struct {
 	Probe string
