@@ -53,6 +53,7 @@ type Event struct {
 	Refused   string        // a new configuration was refused: the reason
 	Anomaly   *api.Anomaly  // opened or cleared
 	Eyes      *Eyes         // how many probes are well; volatile
+	Verdict   *Verdict      // what a probe says now; volatile
 	Value     *Value        // a probe's value that an incident's value at risk is counted by; volatile
 	Result    *Result       // of a Command
 	Decision  *api.Decision // a person's word
