@@ -96,3 +96,24 @@ type PlaybookStatus struct {
 	Refused int64                    `json:"refused"`
 	LastNo  *Refusal                 `json:"lastRefusal,omitempty"`
 }
+
+// Status is the controller at a glance.
+type Status struct {
+	Version   string    `json:"version"`
+	Ready     bool      `json:"ready"`
+	Problem   string    `json:"problem,omitempty"` // why it is not ready
+	Probes    int       `json:"probes"`
+	Ill       int       `json:"ill"`     // probes whose last run was bad
+	Unknown   int       `json:"unknown"` // probes that could not run
+	Incidents int       `json:"incidents"`
+	Pauses    []Pause   `json:"pauses,omitempty"`
+	Time      time.Time `json:"time"`
+}
+
+// Why is the chain of evidence and guards behind an incident, a remediation, or a playbook that did or did not run.
+type Why struct {
+	Subject     string       `json:"subject"` // what the id turned out to be, in words
+	Incident    *Incident    `json:"incident,omitempty"`
+	Remediation *Remediation `json:"remediation,omitempty"`
+	Entries     []Entry      `json:"entries"` // in the order of the log
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstay/backstay/api"
+)
+
+func newWhy() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why ID",
+		Short: "Tell why something happened, or did not: the chain of evidence and guards",
+		Example: `  backstay why inc-1a2b3c4d
+  backstay why rem-5e6f7a8b
+  backstay why card-gateway-failover     # a playbook: also why it did not run`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringP("output", "o", "table", "output: table, json or yaml")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := dial(cmd)
+		if err != nil {
+			return err
+		}
+		var why api.Why
+		if err := c.get(cmd.Context(), "/why/"+url.PathEscape(args[0]), nil, &why); err != nil {
+			return err
+		}
+		if form, _ := cmd.Flags().GetString("output"); form != "table" {
+			return emit(cmd, why, nil)
+		}
+		writeWhy(cmd.OutOrStdout(), why)
+		return nil
+	}
+	return cmd
+}
+
+func writeWhy(w io.Writer, why api.Why) {
+	p := newPainter(w)
+	fmt.Fprintln(w, p.bold(why.Subject))
+	if why.Incident != nil {
+		fmt.Fprintf(w, "  %s\n", why.Incident.Title)
+	}
+	if why.Remediation != nil {
+		fmt.Fprintf(w, "  %s: %s\n", why.Remediation.Playbook, why.Remediation.Text)
+	}
+	fmt.Fprintln(w)
+	for _, e := range why.Entries {
+		writeEntry(w, p, e)
+		writeEvidence(w, p, e)
+	}
+	if len(why.Entries) == 0 {
+		fmt.Fprintln(w, "The log has nothing about it.")
+	}
+}
+
+// writeEntry prints one entry as one line: time, number, what kind of thing, the sentence.
+func writeEntry(w io.Writer, p painter, e api.Entry) {
+	kind := fmt.Sprintf("%-20s", e.Kind)
+	switch {
+	case e.Refusal != nil || e.Kind == api.EntryStepUncertain || e.Kind == api.EntryStepHandedOver || e.Kind == api.EntryPaused:
+		kind = p.amber(kind)
+	case e.Kind == api.EntryAnomalyOpened || e.Kind == api.EntryIncidentOpened || e.Kind == api.EntryInvariant:
+		kind = p.red(kind)
+	case e.End == api.EndVerified || e.Kind == api.EntryIncidentClosed || e.Kind == api.EntryAnomalyCleared:
+		kind = p.green(kind)
+	}
+	who := ""
+	if e.Actor != "" {
+		who = " (" + e.Actor + ")"
+	}
+	fmt.Fprintf(w, "%s %s %s %s%s\n", e.At.Local().Format("15:04:05.000"), p.dim(fmt.Sprintf("#%-5d", e.Seq)), kind, e.Text, who)
+}
+
+// writeEvidence prints, indented, the figures and guards behind an entry.
+func writeEvidence(w io.Writer, p painter, e api.Entry) {
+	line := func(format string, args ...any) {
+		fmt.Fprintln(w, p.dim(strings.Repeat(" ", 20)+fmt.Sprintf(format, args...)))
+	}
+	if e.Anomaly != nil && len(e.Anomaly.Evidence) > 0 {
+		var figures []string
+		for _, n := range e.Anomaly.Evidence {
+			figures = append(figures, strings.TrimSpace(fmt.Sprintf("%s=%.6g %s", n.Name, n.Value, n.Unit)))
+		}
+		line("evidence: %s", strings.Join(figures, ", "))
+	}
+	if r := e.Refusal; r != nil {
+		next := "not by waiting alone"
+		if !r.Next.IsZero() {
+			next = r.Next.Local().Format("2006-01-02 15:04:05")
+		}
+		line("guard: %s; would next pass: %s", r.Guard, next)
+	}
+	if i := e.Intent; i != nil {
+		line("key %s, repeat class %s, deadline %s", i.Key, i.Repeat, i.Deadline.Local().Format(time.TimeOnly))
+	}
+	if o := e.Outcome; o != nil {
+		for _, f := range o.Facts {
+			line("%s: %s", f.Name, f.Value)
+		}
+		for _, c := range o.Calls {
+			line("call %s, try %d: %s in %s", c.Target, c.Try, c.Status, c.Took.Round(time.Microsecond))
+		}
+	}
+}

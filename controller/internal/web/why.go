@@ -1,0 +1,62 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/store"
+)
+
+// whyMax bounds an answer; the newest entries win.
+const whyMax = 2000
+
+func (s *server) why(r *http.Request) (any, error) {
+	ctx, id := r.Context(), r.PathValue("id")
+	switch {
+	case strings.HasPrefix(id, "inc-"):
+		return s.whyIncident(ctx, id)
+	case strings.HasPrefix(id, "rem-"):
+		return s.whyRemediation(ctx, id)
+	}
+	if err := s.knownPlaybook(id); err != nil {
+		coded := api.Errorf(api.CodeNotFound, "%q is no incident, remediation or playbook", id)
+		coded.Hint = "ids: backstay get incidents, backstay get remediations, backstay get playbooks"
+		return nil, coded
+	}
+	entries, err := s.Store.Entries(ctx, store.Query{Playbook: id, Limit: whyMax})
+	return api.Why{Subject: "playbook " + id, Entries: entries}, err
+}
+
+func (s *server) whyIncident(ctx context.Context, id string) (any, error) {
+	inc, err := s.Store.Incident(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.Store.Entries(ctx, store.Query{Incident: id, Limit: whyMax})
+	return api.Why{Subject: "incident " + id, Incident: &inc, Entries: entries}, err
+}
+
+// whyRemediation shows the remediation's own entries and, before them, what its incident rests on.
+func (s *server) whyRemediation(ctx context.Context, id string) (any, error) {
+	rem, err := s.Store.Remediation(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.Store.Entries(ctx, store.Query{Remediation: id, Limit: whyMax})
+	if err != nil {
+		return nil, err
+	}
+	cause := store.Query{Incident: rem.Incident, Limit: whyMax, Kinds: []api.EntryKind{
+		api.EntryAnomalyOpened, api.EntryAnomalyCleared, api.EntryIncidentOpened, api.EntryIncidentRooted, api.EntryIncidentClosed}}
+	before, err := s.Store.Entries(ctx, cause)
+	if err != nil {
+		return nil, err
+	}
+	all := append(before, own...)
+	slices.SortFunc(all, func(a, b api.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return api.Why{Subject: "remediation " + id, Remediation: &rem, Entries: slices.CompactFunc(all, func(a, b api.Entry) bool { return a.Seq == b.Seq })}, nil
+}
