@@ -1,0 +1,37 @@
+// Package controller wires Backstay together, and is the place to start reading.
+//
+// # The life of one failure
+//
+// A probe (package probes, one file per type) looks at one target and gives an [api.Observation]: ok, bad, or unknown when the
+// probe itself could not run. internal/live schedules all probes without a goroutine for each, and hands every observation to
+// the probe's detectors (internal/detect), on the spot. Most observations change nothing and end there, in a roll-up.
+//
+// When a detector opens or clears an anomaly, that is an event for internal/engine: one goroutine feeds events to engine.State.Step,
+// a pure function. It finds the root cause over the graph of workflows and integrations, opens an incident or adds to one, looks for a
+// playbook, asks every guard, and answers with three things: entries for the log, commands for the shell, and a time to be woken.
+//
+// The shell's contract is the heart of the design. It makes the entries durable (internal/store), and only then performs the commands
+// (package playbooks, one file per action), and feeds each result back as the next event. So whatever was about to be done is on disk before
+// it is done, and after a crash the engine knows which calls may have happened: it repeats them only where the target recognises a repeat,
+// asks the target where it can be asked, and otherwise stops and asks a person.
+//
+// internal/store keeps the entries as leaves of a Merkle tree (internal/audit) with a signed checkpoint per commit, so that nobody can
+// change the past quietly; internal/web serves what there is to see, to the command line in cmd/backstay.
+//
+// # Who may know whom
+//
+// Packages api, calendar, detect, engine and audit are pure: no network, no clock, no goroutine, no map order. They could run as well in
+// simulated time. probes and playbooks know only api: they are told what to look at or do, never why. Only this package knows everybody.
+// arch_test.go holds these rules.
+//
+// # Where to look
+//
+//	api                the words: specs, observations, anomalies, outcomes, entries
+//	probes             the eyes: one file per probe type
+//	playbooks          the hands: one file per action
+//	controller         load.go (files to a running configuration), run.go (the process), check.go, audit.go, demo.go
+//	internal/engine    the brain: guards.go says no, remediation.go does, unknown.go knows what nobody can tell
+//	internal/live      schedule.go, loop.go, execute.go
+//	internal/demo      a small back office, and the judge of what really happened to its money
+//	internal/rig       throw-away servers for tests
+package controller
