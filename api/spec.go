@@ -20,11 +20,9 @@ type Metadata struct {
 }
 
 // Integration is an outside system with named endpoints and one route: how its traffic is switched.
-//
-// +kubebuilder:object:root=true
 type Integration struct {
-	Metadata Metadata        `json:"metadata"`
-	Spec     IntegrationSpec `json:"spec"`
+	Metadata Metadata        `json:"metadata" rule:"required" doc:"Names the object."`
+	Spec     IntegrationSpec `json:"spec" rule:"required" doc:"What it is."`
 	Pos      Pos             `json:"-"`
 }
 
@@ -50,11 +48,9 @@ type Driver struct {
 }
 
 // Workflow is a graph of back-office steps and the integrations that each step uses.
-//
-// +kubebuilder:object:root=true
 type Workflow struct {
-	Metadata Metadata     `json:"metadata"`
-	Spec     WorkflowSpec `json:"spec"`
+	Metadata Metadata     `json:"metadata" rule:"required" doc:"Names the object."`
+	Spec     WorkflowSpec `json:"spec" rule:"required" doc:"What it is."`
 	Pos      Pos          `json:"-"`
 }
 
@@ -87,11 +83,9 @@ type Value struct {
 }
 
 // Probe is one repeated observation of one target, with the detectors that watch it.
-//
-// +kubebuilder:object:root=true
 type Probe struct {
-	Metadata Metadata  `json:"metadata"`
-	Spec     ProbeSpec `json:"spec"`
+	Metadata Metadata  `json:"metadata" rule:"required" doc:"Names the object."`
+	Spec     ProbeSpec `json:"spec" rule:"required" doc:"What it is."`
 	Pos      Pos       `json:"-"`
 }
 
@@ -188,11 +182,9 @@ type Baseline struct {
 }
 
 // Playbook is trigger, guards, steps, verification, and what to do otherwise.
-//
-// +kubebuilder:object:root=true
 type Playbook struct {
-	Metadata Metadata     `json:"metadata"`
-	Spec     PlaybookSpec `json:"spec"`
+	Metadata Metadata     `json:"metadata" rule:"required" doc:"Names the object."`
+	Spec     PlaybookSpec `json:"spec" rule:"required" doc:"What it is."`
 	Pos      Pos          `json:"-"`
 }
 
@@ -269,11 +261,9 @@ type Verify struct {
 }
 
 // Calendar holds business days, cut-offs and freezes of one time zone.
-//
-// +kubebuilder:object:root=true
 type Calendar struct {
-	Metadata Metadata     `json:"metadata"`
-	Spec     CalendarSpec `json:"spec"`
+	Metadata Metadata     `json:"metadata" rule:"required" doc:"Names the object."`
+	Spec     CalendarSpec `json:"spec" rule:"required" doc:"What it is."`
 	Pos      Pos          `json:"-"`
 }
 

@@ -1,0 +1,153 @@
+package api
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// Set is a configuration: all objects of all files, in the order of the files.
+type Set struct {
+	Integrations []Integration `json:"integrations,omitempty"`
+	Workflows    []Workflow    `json:"workflows,omitempty"`
+	Probes       []Probe       `json:"probes,omitempty"`
+	Playbooks    []Playbook    `json:"playbooks,omitempty"`
+	Calendars    []Calendar    `json:"calendars,omitempty"`
+
+	places map[object]source // where each object was read from, for findings that come later
+}
+
+// object names one object of a Set.
+type object struct {
+	kind Kind
+	name string
+}
+
+// source is the document that an object was read from. Objects with errors have one too, though they are not in the Set:
+// so a reference to one is not reported as dangling.
+type source struct {
+	file string
+	doc  *node
+}
+
+// kinds lists the kinds in the order of the reference pages.
+var kinds = []Kind{KindIntegration, KindWorkflow, KindProbe, KindPlaybook, KindCalendar}
+
+// Decode reads strict YAML of several documents into a Set. Objects without an error are in the Set also when others
+// have some.
+func Decode(file string, data []byte) (Set, Findings) {
+	return DecodeFiles([]string{file}, func(string) ([]byte, error) { return data, nil })
+}
+
+// DecodeFiles reads several files into one Set, in the order given; read fetches the bytes of one. Findings stand in the
+// order of the files. A name that is taken twice by one kind is a finding, also across files.
+func DecodeFiles(files []string, read func(file string) ([]byte, error)) (Set, Findings) {
+	set := Set{places: map[object]source{}}
+	var all Findings
+	for _, file := range files {
+		r := &reader{file: file}
+		data, err := read(file)
+		if err != nil {
+			r.errorAt(1, 1, "unreadable", "read "+file+": "+err.Error(), "check that the file exists and may be read")
+		}
+		docs := r.documents(data)
+		for i := range docs {
+			set.document(decoder{r}, &docs[i])
+		}
+		r.findings.Sort()
+		all = append(all, r.findings...)
+	}
+	return set, all
+}
+
+// document decodes one document and adds it to the Set.
+func (s *Set) document(d decoder, n *node) {
+	if n.tagged {
+		return
+	}
+	if n.kind != nodeMap {
+		d.at(n, "wrong-type", "a document must be a mapping (key: value), not "+n.describe(), "start with apiVersion: "+Version)
+		return
+	}
+	before := len(d.findings)
+	kind := d.header(n)
+	if kind == "" {
+		return
+	}
+	target := newObject(kind)
+	d.structure(n, target.Elem(), "", "apiVersion", "kind")
+	name := n.get("metadata").get("name")
+	if name == nil {
+		return
+	}
+	id := object{kind, name.value}
+	if first, taken := s.places[id]; taken {
+		d.at(name, "duplicate-object", fmt.Sprintf("there already is a %s named %q, at %s:%d", kind, name.value, first.file, first.doc.line), "choose another name")
+		return
+	}
+	s.places[id] = source{d.file, n}
+	if !Findings(d.findings[before:]).Failed() {
+		s.add(target.Interface())
+	}
+}
+
+func newObject(kind Kind) reflect.Value {
+	switch kind {
+	case KindIntegration:
+		return reflect.ValueOf(&Integration{})
+	case KindWorkflow:
+		return reflect.ValueOf(&Workflow{})
+	case KindProbe:
+		return reflect.ValueOf(&Probe{})
+	case KindPlaybook:
+		return reflect.ValueOf(&Playbook{})
+	}
+	return reflect.ValueOf(&Calendar{})
+}
+
+func (s *Set) add(object any) {
+	switch o := object.(type) {
+	case *Integration:
+		s.Integrations = append(s.Integrations, *o)
+	case *Workflow:
+		s.Workflows = append(s.Workflows, *o)
+	case *Probe:
+		s.Probes = append(s.Probes, *o)
+	case *Playbook:
+		s.Playbooks = append(s.Playbooks, *o)
+	case *Calendar:
+		s.Calendars = append(s.Calendars, *o)
+	}
+}
+
+// header checks apiVersion and kind; it gives "" where nothing can be made of the document.
+func (d decoder) header(n *node) Kind {
+	if v := n.get("apiVersion"); v == nil {
+		d.at(n, "missing-key", "apiVersion is missing", "add apiVersion: "+Version)
+	} else if v.value != Version || v.kind != nodeText {
+		d.at(v, "bad-version", fmt.Sprintf("apiVersion is %q, which this version does not read", v.value), "write "+Version)
+	}
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	k := n.get("kind")
+	switch {
+	case k == nil:
+		d.at(n, "missing-key", "kind is missing", "add kind: "+orList(names))
+		return ""
+	case k.kind != nodeText || !contains(names, k.value):
+		d.at(k, "bad-kind", fmt.Sprintf("there is no kind %q", k.value), suggest(k.value, names, "kinds"))
+		return ""
+	}
+	return Kind(k.value)
+}
+
+// pos finds the place of a field of an object, by a path such as spec.steps[2].do; zero for a Set built in Go.
+func (s Set) pos(o object, path string) Pos {
+	src, ok := s.places[o]
+	if !ok {
+		return Pos{}
+	}
+	n := src.doc.at(path)
+	return Pos{src.file, int(n.line), int(n.col)}
+}
