@@ -171,6 +171,16 @@ func (m Money) Exceeds(limit Money) bool {
 	return false
 }
 
+// equal tells whether all amounts agree; a currency that is not named counts as 0.
+func (m Money) equal(n Money) bool {
+	for _, c := range append(m.Currencies(), n.Currencies()...) {
+		if m[c] != n[c] {
+			return false
+		}
+	}
+	return true
+}
+
 // String prints 500.00 EUR, several joined by " + ".
 func (m Money) String() string {
 	parts := make([]string, 0, len(m))
