@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller"
+)
+
+func newAudit() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Verify, show, export and prove the log; works beside a running controller and without one",
+	}
+	cmd.AddCommand(newAuditVerify(), newAuditShow(), newAuditExport(), newAuditProve())
+	return cmd
+}
+
+func newAuditVerify() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify [PROOF]",
+		Short: "Check every entry, hash and signature of the log, or one proof file, offline",
+		Long: `Without an argument the whole log in the data folder is checked: every entry against the Merkle tree, the tree against the signed
+checkpoint, the checkpoint against the one that was published last. What does not fit is named by entry. Exit code 7 when anything does not fit.
+
+With a PROOF (written by audit prove) that one entry is checked with nothing but the public key: --key is the file key.pub of the data folder.
+
+The log is signed with a key that lies beside it: it proves tampering to everybody but whoever owns both.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	key := cmd.Flags().String("key", "", "public key (file key.pub) for a PROOF; the data folder's own when left out")
+	form := cmd.Flags().StringP("output", "o", "text", "output: text or json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var report controller.AuditReport
+		var err error
+		if len(args) == 1 {
+			report, err = controller.AuditVerifyProof(dataDir(cmd), args[0], *key)
+		} else {
+			report, err = controller.AuditVerify(cmd.Context(), dataDir(cmd))
+		}
+		if err != nil {
+			return err
+		}
+		w, p := cmd.OutOrStdout(), newPainter(cmd.OutOrStdout())
+		if *form == "json" {
+			if err := json.NewEncoder(w).Encode(report); err != nil {
+				return err
+			}
+		} else {
+			for _, problem := range report.Problems {
+				fmt.Fprintln(w, p.red("BAD ")+" "+problem)
+			}
+			if report.OK {
+				fmt.Fprintf(w, "%s  %s\n", p.green("OK"), report.Text)
+			}
+		}
+		if !report.OK {
+			return exitVerdict(api.CodeTampered.ExitCode())
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newAuditShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show [SEQ]",
+		Short: "Print entries of the log",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	var q controller.AuditQuery
+	cmd.Flags().StringVar(&q.Incident, "incident", "", "only this incident")
+	cmd.Flags().StringVar(&q.Remediation, "remediation", "", "only this remediation")
+	cmd.Flags().IntVar(&q.Limit, "limit", 100, "the newest N; 0 means all")
+	form := cmd.Flags().StringP("output", "o", "table", "output: table, or json (one entry a line)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		q.Seq = -1
+		if len(args) == 1 {
+			seq, err := seqOf(args[0])
+			if err != nil {
+				return err
+			}
+			q.Seq = seq
+		}
+		entries, err := controller.AuditEntries(cmd.Context(), dataDir(cmd), q)
+		if err != nil {
+			return err
+		}
+		w, p := cmd.OutOrStdout(), newPainter(cmd.OutOrStdout())
+		for _, e := range entries {
+			if *form == "json" {
+				if err := json.NewEncoder(w).Encode(e); err != nil {
+					return err
+				}
+				continue
+			}
+			writeEntry(w, p, e)
+			if q.Seq >= 0 {
+				writeEvidence(w, p, e)
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newAuditExport() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write the log as JSON lines, the signed checkpoint last, for archives and auditors",
+		Args:  cobra.NoArgs,
+	}
+	path := cmd.Flags().String("to", "-", "file to write; - is stdout")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *path == "-" {
+			return controller.AuditExport(cmd.Context(), dataDir(cmd), cmd.OutOrStdout())
+		}
+		f, err := os.OpenFile(*path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return fmt.Errorf("export the log: %w", err)
+		}
+		if err := controller.AuditExport(cmd.Context(), dataDir(cmd), f); err != nil {
+			_ = f.Close() // the export's own error says more
+			return err
+		}
+		return f.Close()
+	}
+	return cmd
+}
+
+func newAuditProve() *cobra.Command {
+	return &cobra.Command{
+		Use:   "prove SEQ",
+		Short: "Write a proof that one entry is in the signed log, for somebody who trusts only the public key",
+		Example: `  backstay audit prove 42 > entry-42.proof
+  backstay audit verify entry-42.proof --key key.pub    # on any machine, offline`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			seq, err := seqOf(args[0])
+			if err != nil {
+				return err
+			}
+			proof, err := controller.AuditProve(cmd.Context(), dataDir(cmd), seq)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(proof)
+			return err
+		},
+	}
+}
+
+func seqOf(text string) (int64, error) {
+	seq, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seq < 0 {
+		return 0, api.Errorf(api.CodeUsage, "%q is not the number of an entry", text)
+	}
+	return seq, nil
+}

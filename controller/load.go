@@ -1,0 +1,221 @@
+package controller
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/engine"
+	"github.com/backstay/backstay/controller/internal/live"
+	"github.com/backstay/backstay/playbooks"
+	"github.com/backstay/backstay/probes"
+)
+
+// loader turns files into configurations that are ready to run. What probes and actions share, pools and breakers, lives as long
+// as the loader; what they look up changes with each configuration.
+type loader struct {
+	eyes  *probes.Env
+	hands playbooks.Env
+	set   atomic.Pointer[api.Set] // what probes look things up in
+}
+
+func newLoader(hands playbooks.Env) *loader {
+	l := &loader{eyes: probes.NewEnv(), hands: hands}
+	l.set.Store(&api.Set{})
+	l.eyes.Integration = func(name string) (api.Integration, bool) { return integrationOf(l.set.Load(), name) }
+	l.hands.Secret = probes.ResolveSecret
+	return l
+}
+
+// load reads everything below a path. The configuration is good only where the findings hold no error.
+func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) {
+	files, err := configFiles(path)
+	if err != nil {
+		return live.Config{}, nil, nil, err
+	}
+	set, findings := api.DecodeFiles(files, os.ReadFile)
+	findings = append(findings, set.Validate(catalog())...)
+
+	before := l.set.Swap(&set) // probes are built against the new set
+	cfg, more := l.build(&set)
+	findings = append(findings, more...)
+	findings.Sort()
+	if findings.Failed() {
+		l.set.Store(before)
+	}
+	return cfg, &set, findings, nil
+}
+
+func (l *loader) build(set *api.Set) (live.Config, api.Findings) {
+	cfg := live.Config{Steps: map[live.StepKey]playbooks.Runner{}, Channels: map[string]playbooks.Runner{}}
+	hands := l.hands // a remediation goes on with what it was planned with, so each configuration has its own
+	hands.Integration = func(name string) (api.Integration, bool) { return integrationOf(set, name) }
+	hands.Integrations = func() []api.Integration { return set.Integrations }
+
+	var findings api.Findings
+	for _, p := range set.Probes {
+		ready, more := l.buildProbe(p)
+		findings = append(findings, more...)
+		if ready != nil {
+			cfg.Probes = append(cfg.Probes, *ready)
+		}
+	}
+	for _, in := range set.Integrations {
+		findings = append(findings, buildDrivers(in, &hands, cfg.Channels)...)
+	}
+	cfg.Engine = engine.Config{Digest: digestOf(set), Integrations: set.Integrations, Workflows: set.Workflows, Probes: set.Probes, Calendars: set.Calendars}
+	for _, p := range set.Playbooks {
+		ready, more := buildPlaybook(p, &hands, cfg.Steps)
+		findings = append(findings, more...)
+		cfg.Engine.Playbooks = append(cfg.Engine.Playbooks, ready)
+	}
+	return cfg, findings
+}
+
+func (l *loader) buildProbe(p api.Probe) (*live.Probe, api.Findings) {
+	kind, found := probes.Find(p.Spec.Type)
+	if !found {
+		return nil, nil // validation has said so
+	}
+	params := kind.Params()
+	findings := p.Spec.With.Decode(params)
+	if findings.Failed() {
+		return nil, placed(findings, p.Pos)
+	}
+	prober, err := kind.Build(p.Metadata.Name, p.Spec, params, l.eyes)
+	if err != nil {
+		return nil, append(findings, failure(p.Pos, "bad-params", "probe "+p.Metadata.Name, err)...)
+	}
+	return &live.Probe{Name: p.Metadata.Name, Spec: p.Spec, Prober: prober}, findings
+}
+
+// buildDrivers checks an integration's route and makes its channel.
+func buildDrivers(in api.Integration, hands *playbooks.Env, channels map[string]playbooks.Runner) api.Findings {
+	var findings api.Findings
+	if in.Spec.Route != nil {
+		if _, err := playbooks.BuildRoute(in, hands); err != nil {
+			findings = append(findings, failure(in.Pos, "bad-route", "integration "+in.Metadata.Name+": route", err)...)
+		}
+	}
+	if in.Spec.Channel != nil {
+		channel, err := playbooks.BuildChannel(in, hands)
+		if err != nil {
+			return append(findings, failure(in.Pos, "bad-channel", "integration "+in.Metadata.Name+": channel", err)...)
+		}
+		channels[in.Metadata.Name] = channel
+	}
+	return findings
+}
+
+func buildPlaybook(p api.Playbook, hands *playbooks.Env, steps map[live.StepKey]playbooks.Runner) (engine.Playbook, api.Findings) {
+	var findings api.Findings
+	runners := make([]playbooks.Runner, len(p.Spec.Steps))
+	plans := make([]api.StepPlan, len(p.Spec.Steps))
+	for i, step := range p.Spec.Steps {
+		if _, known := playbooks.Find(step.Do); !known {
+			continue // validation has said so
+		}
+		runner, plan, more := playbooks.Build(step, hands)
+		runners[i], plans[i] = runner, plan
+		findings = append(findings, more...)
+	}
+	ready := engine.Playbook{Name: p.Metadata.Name, Digest: api.PlaybookDigest(p, plans), Spec: p.Spec, Steps: plans}
+	for i, runner := range runners {
+		if runner != nil {
+			steps[live.StepKey{Digest: ready.Digest, Step: p.Spec.Steps[i].Name}] = runner
+		}
+	}
+	return ready, findings
+}
+
+// failure turns the error of a builder into findings; one that has findings of its own keeps their places.
+func failure(pos api.Pos, rule, what string, err error) api.Findings {
+	var nested api.Findings
+	if errors.As(err, &nested) {
+		return placed(nested, pos)
+	}
+	return api.Findings{{Pos: pos, Severity: api.SeverityError, Rule: rule, Message: what + ": " + err.Error()}}
+}
+
+// placed gives findings without a place the place of what they are about.
+func placed(findings api.Findings, pos api.Pos) api.Findings {
+	for i := range findings {
+		if findings[i].Line == 0 {
+			findings[i].Pos = pos
+		}
+	}
+	return findings
+}
+
+// configFiles lists the YAML files of a file or folder, in the order of their names; hidden ones are left out.
+func configFiles(path string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case name != path && strings.HasPrefix(entry.Name(), "."):
+			if entry.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			return nil
+		}
+		if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" || name == path {
+			files = append(files, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, &api.Error{Code: api.CodeNotFound, Message: "read the configuration", Err: err, Hint: "name a YAML file or a folder of them"}
+	}
+	if len(files) == 0 {
+		return nil, &api.Error{Code: api.CodeNotFound, Message: "there is no .yaml or .yml file in " + path, Hint: "backstay demo --keep writes an example to look at"}
+	}
+	return files, nil
+}
+
+func integrationOf(set *api.Set, name string) (api.Integration, bool) {
+	for _, in := range set.Integrations {
+		if in.Metadata.Name == name {
+			return in, true
+		}
+	}
+	return api.Integration{}, false
+}
+
+// digestOf identifies a whole configuration, whatever its layout in files.
+func digestOf(set *api.Set) string {
+	b, err := json.Marshal(set)
+	if err != nil {
+		panic("encode a configuration that was just decoded: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// catalog lists what specs may name.
+func catalog() api.Catalog {
+	var c api.Catalog
+	for _, t := range probes.Types {
+		c.Probes = append(c.Probes, api.TypeInfo{Name: t.Name, Summary: t.Summary, Params: t.Params})
+	}
+	for _, a := range playbooks.Actions {
+		c.Actions = append(c.Actions, a.Info)
+	}
+	for _, d := range playbooks.Drivers {
+		c.Routes = append(c.Routes, api.TypeInfo{Name: d.Name, Summary: d.Summary, Params: d.Params})
+	}
+	for _, d := range playbooks.ChannelDrivers {
+		c.Channels = append(c.Channels, api.TypeInfo{Name: d.Name, Summary: d.Summary, Params: d.Params})
+	}
+	return c
+}

@@ -1,0 +1,245 @@
+package controller
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/live"
+	"github.com/backstay/backstay/controller/internal/store"
+	"github.com/backstay/backstay/controller/internal/web"
+	"github.com/backstay/backstay/playbooks"
+)
+
+// Options say what a controller works on.
+type Options struct {
+	Config   string   // folder or file of specs
+	Data     string   // data folder; made when missing
+	Listen   string   // address of the HTTP API
+	Commands []string // executables that the restart action may run: absolute paths
+	Log      *slog.Logger
+}
+
+// Run runs a controller until ctx ends, and then until everything in flight has ended as done or uncertain. It returns an error
+// where the configuration, the data folder or the address cannot be used, and where the log can no longer be written.
+func Run(ctx context.Context, o Options) error {
+	p, err := open(ctx, o)
+	if err != nil {
+		return err
+	}
+	return p.run(ctx)
+}
+
+// process is one controller, from open to the end of run.
+type process struct {
+	Options
+	loader  *loader
+	store   *store.Store
+	shell   *live.Shell
+	server  *http.Server
+	address net.Addr
+	listen  net.Listener
+}
+
+func open(ctx context.Context, o Options) (_ *process, err error) {
+	for _, c := range o.Commands {
+		if !filepath.IsAbs(c) {
+			return nil, api.Errorf(api.CodeUsage, "the allowed command %q is not an absolute path", c)
+		}
+	}
+	p := &process{Options: o}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if _, findings, err := p.check(); err != nil {
+		return nil, err
+	} else if findings.Failed() {
+		return nil, &api.Error{Code: api.CodeInvalid, Message: "the configuration has errors:\n" + findings.Error(), Hint: "backstay check " + o.Config}
+	}
+	if p.store, err = store.Open(ctx, store.Options{Dir: o.Data, Origin: origin()}); err != nil {
+		return nil, err
+	}
+	p.loader = newLoader(playbooks.Env{HTTP: playbooks.NewOutbound(), Ledger: live.NewLedger(p.store), Commands: o.Commands})
+	cfg, _, findings, err := p.loader.load(o.Config)
+	if err != nil || findings.Failed() {
+		return nil, errors.Join(err, findings) // it was good a moment ago
+	}
+	for _, f := range findings {
+		o.Log.Warn(f.String())
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if p.shell, err = live.New(live.Options{Store: p.store, Config: cfg, Log: o.Log, Registry: registry}); err != nil {
+		return nil, err
+	}
+	p.loader.eyes.Last = p.shell.Last
+	return p, p.bind(registry)
+}
+
+// check reads the configuration without touching anything else.
+func (p *process) check() (*api.Set, api.Findings, error) {
+	_, set, findings, err := newLoader(playbooks.Env{Commands: p.Commands}).load(p.Config)
+	return set, findings, err
+}
+
+// origin is the log's name in its checkpoints.
+func origin() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unnamed"
+	}
+	return "backstay.local/" + strings.ToLower(host)
+}
+
+// bind opens the address and writes where it is and with which token, for the command line.
+func (p *process) bind(registry *prometheus.Registry) error {
+	tokens := map[string]string{}
+	for _, name := range []string{"token", "heartbeat-token"} {
+		token, err := tokenFile(filepath.Join(p.Data, name))
+		if err != nil {
+			return err
+		}
+		tokens[name] = token
+	}
+	l, err := net.Listen("tcp", p.Listen)
+	if err != nil {
+		return &api.Error{Code: api.CodeUnavailable, Message: "listen on " + p.Listen, Err: err, Hint: "is another controller running there? choose another --listen"}
+	}
+	p.listen, p.address = l, l.Addr()
+	handler := web.New(web.Options{
+		Shell: p.shell, Store: p.store, Heartbeats: p.loader.eyes.Heartbeats, Set: func() api.Set { return *p.loader.set.Load() },
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
+		Token:   tokens["token"], HeartbeatToken: tokens["heartbeat-token"], Version: Version(), Log: p.Log,
+	})
+	p.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
+	if err := os.WriteFile(filepath.Join(p.Data, "address"), []byte(l.Addr().String()+"\n"), 0o644); err != nil {
+		return fmt.Errorf("write the address for the command line: %w", err)
+	}
+	return nil
+}
+
+// tokenFile reads a token, or makes one at the first start.
+func tokenFile(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(strings.TrimSpace(string(b))) >= 20 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read the token of the HTTP API: %w", err)
+	}
+	token := rand.Text()
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write the token of the HTTP API: %w", err)
+	}
+	return token, nil
+}
+
+func (p *process) run(ctx context.Context) error {
+	defer p.close()
+	p.Log.Info("backstay runs", "version", Version(), "address", "http://"+p.address.String(), "data", p.Data, "config", p.Config)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.shell.Run(ctx) })
+	group.Go(func() error { return p.watch(ctx) })
+	group.Go(func() error {
+		if err := p.server.Serve(p.listen); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the HTTP API: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		// Streams never end by themselves; what is short gets a moment.
+		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if p.server.Shutdown(short) != nil {
+			return p.server.Close()
+		}
+		return nil
+	})
+	err := group.Wait()
+	if err == nil {
+		p.Log.Info("backstay has stopped; nothing is in flight")
+	}
+	return err
+}
+
+func (p *process) close() {
+	if p.listen != nil {
+		_ = p.listen.Close() // closed already where the server ran
+		_ = os.Remove(filepath.Join(p.Data, "address"))
+	}
+	if p.loader != nil {
+		if err := p.loader.eyes.Close(); err != nil {
+			p.Log.Warn("close the probes' connections", "err", err)
+		}
+	}
+	if p.store != nil {
+		if err := p.store.Close(); err != nil {
+			p.Log.Error("close the log", "err", err)
+		}
+	}
+}
+
+// watch takes up changed files: on SIGHUP, and when the folder changes and then rests for a moment.
+func (p *process) watch(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	changes, err := watchFiles(ctx, p.Config)
+	if err != nil {
+		p.Log.Warn("changed files are taken up on SIGHUP only", "err", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		case <-changes:
+		}
+		p.reload()
+	}
+}
+
+func (p *process) reload() {
+	before := p.loader.set.Load()
+	cfg, set, findings, err := p.loader.load(p.Config)
+	switch {
+	case err != nil:
+		p.Log.Error("the changed configuration cannot be read; the old one goes on", "err", err)
+		p.shell.RefuseConfig(err.Error())
+	case findings.Failed():
+		for _, f := range findings {
+			p.Log.Error(f.String())
+		}
+		p.Log.Error("the changed configuration has errors; the old one goes on", "findings", len(findings))
+		p.shell.RefuseConfig(findings.Error())
+	case digestOf(set) == digestOf(before):
+		// Saved without a change.
+	default:
+		if err := p.shell.Reload(cfg); err != nil {
+			p.Log.Error("take up the changed configuration; the old one goes on", "err", err)
+			p.loader.set.Store(before)
+			p.shell.RefuseConfig(err.Error())
+			return
+		}
+		p.Log.Info("the changed configuration is in force", "probes", len(set.Probes), "playbooks", len(set.Playbooks))
+	}
+}
