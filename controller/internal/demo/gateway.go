@@ -16,12 +16,12 @@ import (
 // it can be told to misbehave in the ways that cost money. Its ledger, and nobody else's memory, says whether an order was
 // charged twice.
 //
-//	POST /v1/captures            {"order": "o-1", "amount": 4200, "currency": "EUR"}, header Idempotency-Key
-//	GET  /v1/captures?order=o-1  the captures of an order; 404 where there are none
-//	GET  /v1/captures?key=K      the capture made under an idempotency key; 404 where there is none
-//	POST /v1/captures/ID/void    gives the money back; a second time changes nothing
-//	POST /v1/authorizations      a charge of nothing, for probes: leaves no trace
-//	GET  /healthz                200, or what Faults make of it
+//	POST /captures                  {"key": "order-1", "amount": 4200, "currency": "EUR"}, header Idempotency-Key
+//	GET  /captures?key=order-1      the captures of an order; 404 where there are none
+//	GET  /captures?idempotencyKey=K the capture made under an idempotency key; 404 where there is none
+//	POST /captures/ID/void          gives the money back; a second time changes nothing
+//	POST /authorizations            a charge of nothing, for probes: leaves no trace
+//	GET  /healthz                   200, or what Faults make of it
 //
 // A Gateway is safe for concurrent use.
 type Gateway struct {
@@ -56,10 +56,10 @@ type Faults struct {
 type Capture struct {
 	ID       string    `json:"id"`
 	Gateway  string    `json:"gateway"`
-	Order    string    `json:"order"`
+	Key      string    `json:"key"`    // the business key: what must be charged once
 	Amount   int64     `json:"amount"` // in minor units
 	Currency string    `json:"currency"`
-	Key      string    `json:"key,omitempty"`
+	IdemKey  string    `json:"idempotencyKey,omitempty"`
 	At       time.Time `json:"at"`
 	Voided   bool      `json:"voided,omitempty"`
 }
@@ -85,10 +85,10 @@ type keyed struct {
 // NewGateway makes a gateway; serve it like any http.Handler. Seed decides which calls a share of faults hits.
 func NewGateway(name string, seed uint64) *Gateway {
 	g := &Gateway{name: name, seed: seed, mux: http.NewServeMux(), keys: map[string]keyed{}, calls: map[string]int{}, gone: make(chan struct{})}
-	g.mux.HandleFunc("POST /v1/captures", g.capture)
-	g.mux.HandleFunc("GET /v1/captures", g.lookUp)
-	g.mux.HandleFunc("POST /v1/captures/{id}/void", g.void)
-	g.mux.HandleFunc("POST /v1/authorizations", g.authorize)
+	g.mux.HandleFunc("POST /captures", g.capture)
+	g.mux.HandleFunc("GET /captures", g.lookUp)
+	g.mux.HandleFunc("POST /captures/{id}/void", g.void)
+	g.mux.HandleFunc("POST /authorizations", g.authorize)
 	g.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok", "gateway": g.name})
 	})
@@ -133,7 +133,7 @@ func Charged(gateways ...*Gateway) map[string]int {
 	for _, g := range gateways {
 		for _, c := range g.Captures() {
 			if !c.Voided {
-				charged[c.Order]++
+				charged[c.Key]++
 			}
 		}
 	}
@@ -190,11 +190,11 @@ func (g *Gateway) chance(what, key string, try int) float64 {
 
 func (g *Gateway) capture(w http.ResponseWriter, r *http.Request) {
 	var ask Capture
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&ask); err != nil || ask.Order == "" || ask.Amount <= 0 || ask.Currency == "" {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "want order, amount above 0 and currency"})
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&ask); err != nil || ask.Key == "" || ask.Amount <= 0 || ask.Currency == "" {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "want key, amount above 0 and currency"})
 		return
 	}
-	ask.Key = r.Header.Get("Idempotency-Key")
+	ask.IdemKey = r.Header.Get("Idempotency-Key")
 	status, c, hang := g.take(ask)
 	if hang {
 		select {
@@ -220,16 +220,16 @@ func (g *Gateway) take(ask Capture) (status int, c Capture, hang bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, f := time.Now(), g.faults
-	if k, seen := g.keys[ask.Key]; seen && ask.Key != "" && (f.KeyLife <= 0 || now.Sub(k.at) < f.KeyLife) {
-		if k.order != ask.Order {
+	if k, seen := g.keys[ask.IdemKey]; seen && ask.IdemKey != "" && (f.KeyLife <= 0 || now.Sub(k.at) < f.KeyLife) {
+		if k.order != ask.Key {
 			return http.StatusConflict, Capture{}, false
 		}
 		g.stats.Repeated++
 		return http.StatusOK, g.captures[k.capture], false
 	}
-	id := ask.Key
+	id := ask.IdemKey
 	if id == "" {
-		id = ask.Order
+		id = ask.Key
 	}
 	g.calls[id]++
 	try := g.calls[id]
@@ -247,7 +247,7 @@ func (g *Gateway) take(ask Capture) (status int, c Capture, hang bool) {
 	c = ask
 	c.ID, c.Gateway, c.At, c.Voided = "cap-"+g.name+"-"+strconv.Itoa(len(g.captures)+1), g.name, now.UTC(), false
 	g.captures = append(g.captures, c)
-	g.keys[ask.Key] = keyed{len(g.captures) - 1, ask.Order, now}
+	g.keys[ask.IdemKey] = keyed{len(g.captures) - 1, ask.Key, now}
 	g.stats.Captured++
 	if g.chance("after", id, try) < f.HangAfter {
 		g.stats.HungAfter++
@@ -257,20 +257,20 @@ func (g *Gateway) take(ask Capture) (status int, c Capture, hang bool) {
 }
 
 func (g *Gateway) lookUp(w http.ResponseWriter, r *http.Request) {
-	order, key := r.URL.Query().Get("order"), r.URL.Query().Get("key")
+	order, key := r.URL.Query().Get("key"), r.URL.Query().Get("idempotencyKey")
 	g.mu.Lock()
 	g.stats.LookUps++
 	visible := time.Now().Add(-g.faults.Visible)
 	found := []Capture{}
 	for _, c := range g.captures {
-		if (c.Order == order && order != "" || c.Key == key && key != "") && !c.At.After(visible) {
+		if (c.Key == order && order != "" || c.IdemKey == key && key != "") && !c.At.After(visible) {
 			found = append(found, c)
 		}
 	}
 	g.mu.Unlock()
 	switch {
 	case order == "" && key == "":
-		answer(w, http.StatusBadRequest, map[string]string{"error": "want order or key"})
+		answer(w, http.StatusBadRequest, map[string]string{"error": "want key or idempotencyKey"})
 	case len(found) == 0:
 		answer(w, http.StatusNotFound, map[string]string{"error": "no such capture"})
 	default:
