@@ -4,7 +4,6 @@ package probes
 
 import (
 	"context"
-	"time"
 
 	"github.com/backstay/backstay/api"
 )
@@ -19,7 +18,12 @@ type Type struct {
 }
 
 // Types lists all probe types, in the order of the reference pages. A new type is one file and one line here.
-var Types = []Type{}
+var Types = []Type{
+	httpType,
+	tcpType,
+	sqlType,
+	heartbeatType,
+}
 
 // Prober is one probe made ready. Probe runs it once, within ctx's deadline; it never runs twice at the same time.
 // A target that does not answer well is Bad; Unknown means that the probe itself could not run
@@ -27,32 +31,6 @@ var Types = []Type{}
 type Prober interface {
 	Probe(ctx context.Context) api.Observation
 }
-
-// Env is what probes share: look-ups into the configuration, and pools. One Env lives as long as the process; Configure
-// swaps what it looks up, pools stay.
-type Env struct {
-	Integration func(name string) (api.Integration, bool)
-	Secret      func(api.Secret) (string, error)
-	Last        func(probe string) (api.Observation, bool) // the last observation of another probe, for reconcile
-	Heartbeats  *Heartbeats
-}
-
-// Heartbeats is where jobs report; the HTTP API writes it, heartbeat probes read it.
-type Heartbeats struct{}
-
-// NewHeartbeats makes an empty one.
-func NewHeartbeats() *Heartbeats { return &Heartbeats{} }
-
-// Beat is one report of a job.
-type Beat struct {
-	At     time.Time
-	Failed bool // the job says that it failed
-	Value  float64
-	Text   string
-}
-
-// Report records a beat. It says false for a name that no heartbeat probe watches.
-func (h *Heartbeats) Report(name string, b Beat) bool { return false }
 
 // Find gives the type of that name.
 func Find(name string) (Type, bool) {

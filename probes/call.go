@@ -1,0 +1,160 @@
+package probes
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// callSpec is an HTTP request as a probe wants it, credentials resolved.
+type callSpec struct {
+	method  string
+	url     string
+	headers []field // names in canonical form, in order
+	body    string
+	bodyMax int64 // of the answer
+	via     route
+}
+
+// field is one header.
+type field struct{ name, value string }
+
+// call is a request made ready, to be sent many times.
+type call struct {
+	method  string
+	url     *url.URL
+	headers []field
+	body    string
+	bodyMax int64
+	via     route
+
+	addr string // HOST:PORT
+	wire []byte // the request as bytes; nil where net/http must send it
+}
+
+const (
+	userAgent   = "backstay"
+	wireBodyMax = 16 << 10 // a longer request body could block while the server answers
+)
+
+// netHTTPOnly are headers whose meaning for the connection only net/http knows.
+var netHTTPOnly = []string{"Connection", "Expect", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Http2-Settings"}
+
+// newCall makes a call ready. Its errors mean that the request cannot be sent at all; they name no credential.
+func newCall(s callSpec) (*call, error) {
+	u, err := url.Parse(s.url)
+	if err != nil {
+		return nil, fmt.Errorf("the address is not a URL")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
+	}
+	c := &call{method: s.method, url: u, headers: slices.Clone(s.headers), body: s.body, bodyMax: s.bodyMax, via: s.via}
+	if u.User != nil && !slices.ContainsFunc(c.headers, func(f field) bool { return f.name == "Authorization" }) {
+		password, _ := u.User.Password()
+		basic := base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password))
+		c.headers = append(c.headers, field{"Authorization", "Basic " + basic})
+	}
+	for _, f := range c.headers {
+		if err := f.check(); err != nil {
+			return nil, err
+		}
+	}
+	c.addr = u.Host
+	if u.Port() == "" {
+		c.addr = u.Host + ":" + defaultPorts[u.Scheme]
+	}
+	if c.plain() {
+		c.wire = c.encode()
+	}
+	return c, nil
+}
+
+func (f field) check() error {
+	for i := range len(f.name) {
+		if !tokenByte[f.name[i]] {
+			return fmt.Errorf("header name %q has a byte that HTTP does not allow", f.name)
+		}
+	}
+	if f.name == "" {
+		return fmt.Errorf("a header has no name")
+	}
+	for i := range len(f.value) {
+		if c := f.value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return fmt.Errorf("the value of header %s has a control character, perhaps a line end", f.name)
+		}
+	}
+	switch f.name {
+	case "Content-Length", "Transfer-Encoding", "Trailer":
+		return fmt.Errorf("header %s is set by the probe itself; leave it out", f.name)
+	}
+	return nil
+}
+
+// plain tells whether the call can go over the pool's own connections.
+func (c *call) plain() bool {
+	if c.url.Scheme != "http" || c.via != (route{}) || len(c.body) > wireBodyMax {
+		return false
+	}
+	for i := range len(c.url.Host) {
+		if b := c.url.Host[i]; b <= ' ' || b >= 0x7f || b == '%' {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(c.headers, func(f field) bool { return slices.Contains(netHTTPOnly, f.name) })
+}
+
+// encode writes the request as net/http would.
+func (c *call) encode() []byte {
+	host, agent := c.url.Host, userAgent
+	var rest strings.Builder
+	for _, f := range c.headers {
+		switch f.name {
+		case "Host":
+			host = f.value
+		case "User-Agent":
+			agent = f.value
+		default:
+			rest.WriteString(f.name + ": " + f.value + "\r\n")
+		}
+	}
+	head := c.method + " " + c.url.RequestURI() + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: " + agent + "\r\n"
+	if c.body != "" || c.method == http.MethodPost || c.method == http.MethodPut || c.method == http.MethodPatch {
+		head += "Content-Length: " + strconv.Itoa(len(c.body)) + "\r\n"
+	}
+	return []byte(head + rest.String() + "\r\n" + c.body)
+}
+
+// repeatable tells whether sending the call twice does no more than sending it once.
+func (c *call) repeatable() bool {
+	switch c.method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return slices.ContainsFunc(c.headers, func(f field) bool { return f.name == "Idempotency-Key" || f.name == "X-Idempotency-Key" })
+}
+
+// do sends the call over the cheapest way that can carry it.
+func (e *Env) do(ctx context.Context, c *call, a *answer) error {
+	e.open()
+	if c.wire != nil {
+		return e.conns.exchange(ctx, c, a)
+	}
+	return e.slow.exchange(ctx, c, a)
+}
+
+// sortedFields gives headers in the order of their names.
+func sortedFields(headers map[string]string) []field {
+	fields := make([]field, 0, len(headers))
+	for name, value := range headers {
+		fields = append(fields, field{textproto.CanonicalMIMEHeaderKey(name), strings.TrimSpace(value)})
+	}
+	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	return fields
+}

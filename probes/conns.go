@@ -1,0 +1,324 @@
+package probes
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Bounds of the connection pool. 50,000 probes must not mean 50,000 connections: what is over the bound is closed,
+// oldest first, and a probe that finds no free slot within its deadline is Unknown, for that is our limit, not the target's.
+const (
+	connsMax        = 4096
+	idlePerHostMax  = 64
+	idleAgeMax      = 90 * time.Second
+	sweepEvery      = 5 * time.Second
+	backoffAfter    = 3                      // failures in a row; fewer are always tried anew, so that quick confirmation is real
+	backoffFirst    = 100 * time.Millisecond // doubles with each further failure
+	backoffLongest  = 500 * time.Millisecond
+	forgetHostAfter = time.Minute
+)
+
+// connPool holds plain TCP connections, idle ones by address. It owns no goroutine: what is too old goes when another
+// connection comes back.
+type connPool struct {
+	slots   chan struct{} // one token for each open connection
+	waiting atomic.Int32  // callers that wait for a slot
+
+	mu    sync.Mutex
+	hosts map[string]*hostConns
+	idle  *list.List // of *conn, the one idle longest in front
+	swept time.Time
+}
+
+type hostConns struct {
+	idle    []*conn // used last at the end
+	fails   int     // dials that failed in a row
+	err     error   // of the last one
+	failed  time.Time
+	retryAt time.Time
+}
+
+// conn is one connection; closing it gives its slot back.
+type conn struct {
+	net.Conn
+	pool   *connPool
+	addr   string
+	raw    syscall.RawConn
+	since  time.Time     // idle since
+	elem   *list.Element // in pool.idle
+	closed atomic.Bool
+}
+
+func newConnPool() *connPool {
+	limit := connsMax
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil && files.Cur/2 < connsMax {
+		limit = max(int(files.Cur/2), 16)
+	}
+	return &connPool{slots: make(chan struct{}, limit), hosts: map[string]*hostConns{}, idle: list.New()}
+}
+
+// Close closes the connection, once.
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	err := c.Conn.Close()
+	<-c.pool.slots
+	return err
+}
+
+// get gives an idle connection to addr that is still alive, or dials one.
+func (p *connPool) get(ctx context.Context, addr string, fresh bool) (c *conn, reused bool, err error) {
+	deadline, _ := ctx.Deadline()
+	for !fresh {
+		c := p.takeIdle(addr)
+		if c == nil {
+			break
+		}
+		c.SetDeadline(deadline)
+		if c.alive() {
+			return c, true, nil
+		}
+		c.Close()
+	}
+	c, err = p.dial(ctx, addr)
+	if err == nil {
+		c.SetDeadline(deadline)
+	}
+	return c, false, err
+}
+
+func (p *connPool) takeIdle(addr string) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[addr]
+	if h == nil || len(h.idle) == 0 {
+		return nil
+	}
+	c := h.idle[len(h.idle)-1]
+	h.idle[len(h.idle)-1] = nil
+	h.idle = h.idle[:len(h.idle)-1]
+	p.idle.Remove(c.elem)
+	c.elem = nil
+	return c
+}
+
+// alive tells whether the peer has neither closed the idle connection nor said anything unasked.
+func (c *conn) alive() bool {
+	quiet := false
+	err := c.raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		n, err := syscall.Read(int(fd), one[:])
+		quiet = n < 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR))
+		return true
+	})
+	return err == nil && quiet
+}
+
+// put takes a connection back for the next probe.
+func (p *connPool) put(c *conn) {
+	now := time.Now()
+	var old []*conn
+	p.mu.Lock()
+	h := p.host(c.addr)
+	if p.waiting.Load() > 0 || len(h.idle) >= idlePerHostMax {
+		old = append(old, c)
+	} else {
+		c.since = now
+		c.elem = p.idle.PushBack(c)
+		h.idle = append(h.idle, c)
+	}
+	if now.Sub(p.swept) > sweepEvery {
+		p.swept = now
+		old = p.sweep(now, old)
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.Close()
+	}
+}
+
+// host finds or makes the entry of an address. The caller holds mu.
+func (p *connPool) host(addr string) *hostConns {
+	h := p.hosts[addr]
+	if h == nil {
+		h = &hostConns{}
+		p.hosts[addr] = h
+	}
+	return h
+}
+
+// sweep takes out what has been idle for too long, and hosts that nobody asks for. The caller holds mu.
+func (p *connPool) sweep(now time.Time, old []*conn) []*conn {
+	for front := p.idle.Front(); front != nil && now.Sub(front.Value.(*conn).since) > idleAgeMax; front = p.idle.Front() {
+		old = append(old, p.removeOldest())
+	}
+	for addr, h := range p.hosts {
+		if len(h.idle) == 0 && now.Sub(h.failed) > forgetHostAfter {
+			delete(p.hosts, addr)
+		}
+	}
+	return old
+}
+
+// removeOldest takes the connection that has been idle longest out of the pool; nil where none is. The caller holds mu.
+func (p *connPool) removeOldest() *conn {
+	front := p.idle.Front()
+	if front == nil {
+		return nil
+	}
+	c := p.idle.Remove(front).(*conn)
+	h := p.hosts[c.addr]
+	for i, other := range h.idle {
+		if other == c {
+			h.idle = append(h.idle[:i], h.idle[i+1:]...)
+			break
+		}
+	}
+	c.elem = nil
+	return c
+}
+
+func (p *connPool) closeIdle() {
+	p.mu.Lock()
+	var old []*conn
+	for c := p.removeOldest(); c != nil; c = p.removeOldest() {
+		old = append(old, c)
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.Close()
+	}
+}
+
+// dial opens a connection within ctx's deadline. An address that refused several times in a row is left in peace for a
+// moment: callers then get the error of the last try at once.
+func (p *connPool) dial(ctx context.Context, addr string) (*conn, error) {
+	if err := p.inBackoff(addr); err != nil {
+		return nil, err
+	}
+	if err := p.acquire(ctx); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "tcp", addr)
+	if errors.Is(ctx.Err(), context.Canceled) || (err != nil && isOurs(ctx, err)) {
+		// It says nothing about the target.
+	} else {
+		p.dialled(addr, err)
+	}
+	if err != nil {
+		<-p.slots
+		return nil, err
+	}
+	c := &conn{Conn: nc, pool: p, addr: addr}
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connection to %s: %w", addr, err)
+	}
+	c.raw = raw
+	return c, nil
+}
+
+// acquire takes a slot; idle connections make room where there is none.
+func (p *connPool) acquire(ctx context.Context) error {
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
+	p.mu.Lock()
+	oldest := p.removeOldest()
+	p.mu.Unlock()
+	if oldest != nil {
+		oldest.Close()
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w (%d are in use)", errOwnLimit, cap(p.slots))
+	}
+}
+
+func (p *connPool) inBackoff(addr string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[addr]
+	if h == nil || h.fails < backoffAfter {
+		return nil
+	}
+	if wait := time.Until(h.retryAt); wait > 0 {
+		return fmt.Errorf("not dialled again for %s after %d tries in a row: %w", wait.Round(time.Millisecond), h.fails, h.err)
+	}
+	return nil
+}
+
+// dialled remembers how a dial ended.
+func (p *connPool) dialled(addr string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		if h := p.hosts[addr]; h != nil {
+			h.fails, h.err = 0, nil
+		}
+		return
+	}
+	h := p.host(addr)
+	h.fails++
+	h.err, h.failed = err, time.Now()
+	if h.fails >= backoffAfter {
+		h.retryAt = h.failed.Add(min(backoffFirst<<min(h.fails-backoffAfter, 8), backoffLongest))
+	}
+}
+
+// onCancel breaks calls on nc off when ctx is cancelled. stop says false where that has happened.
+func onCancel(ctx context.Context, nc net.Conn) (stop func() bool) {
+	if ctx.Done() == nil {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+}
+
+// replayReader reads what was already received first, then the connection. limit bounds what it takes from the
+// connection; negative means no bound.
+type replayReader struct {
+	head  []byte
+	conn  io.Reader
+	limit int64
+}
+
+var errHeadTooBig = fmt.Errorf("response header is over %d bytes", headBytesMax)
+
+func (r *replayReader) Read(b []byte) (int, error) {
+	if r.limit == 0 {
+		return 0, errHeadTooBig
+	}
+	if r.limit > 0 && int64(len(b)) > r.limit {
+		b = b[:r.limit]
+	}
+	var n int
+	var err error
+	if len(r.head) > 0 {
+		n = copy(b, r.head)
+		r.head = r.head[n:]
+	} else {
+		n, err = r.conn.Read(b)
+	}
+	if r.limit > 0 {
+		r.limit -= int64(n)
+	}
+	return n, err
+}

@@ -1,0 +1,361 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay/api"
+)
+
+var httpType = Type{
+	Name:    "http",
+	Summary: "Sends an HTTP request and looks at status, latency, body, JSON and certificate.",
+	Params:  func() any { return new(HTTPParams) },
+	Build:   buildHTTP,
+}
+
+// HTTPParams are the parameters of an http probe.
+type HTTPParams struct {
+	URL        api.Secret            `json:"url,omitempty" doc:"Where to ask; the integration's endpoint when left out."`
+	Path       string                `json:"path,omitempty" doc:"Appended to the address, with its query: /health?deep=1."`
+	Method     string                `json:"method,omitempty" rule:"oneof=GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS" default:"GET" doc:"The request's method."`
+	Headers    map[string]api.Secret `json:"headers,omitempty" doc:"Headers to send; a value may be {env: NAME} or {file: PATH}."`
+	Body       api.Secret            `json:"body,omitempty" doc:"Body to send."`
+	Status     []Statuses            `json:"status,omitempty" doc:"Statuses that are good: 200, 2xx or 200-299. 2xx when left out."`
+	LatencyMax api.Duration          `json:"latencyMax,omitempty" doc:"Slower than this is bad."`
+	Contains   []string              `json:"contains,omitempty" doc:"Texts that the body must contain."`
+	Matches    string                `json:"matches,omitempty" doc:"Regular expression (RE2) that the body must match."`
+	JSON       []string              `json:"json,omitempty" doc:"Conditions on a JSON body: 'status == \"ok\"', 'queue.depth < 100', 'items[0].id exists', 'errors.# == 0'. A body that is not JSON is bad."`
+	Value      string                `json:"value,omitempty" doc:"JSON path of the number that is the probe's value; the latency in seconds when left out."`
+	Total      string                `json:"total,omitempty" doc:"JSON path of the number that value is a part of."`
+	Follow     string                `json:"follow,omitempty" rule:"oneof=none|same-host|any" default:"none" doc:"Which redirects to follow. One from https to http is never followed."`
+	BodyMax    int64                 `json:"bodyMax,omitempty" rule:"min=1,max=67108864" default:"1048576" doc:"Bytes of the body that are read at most; conditions on a longer body fail."`
+	TLS        TLSParams             `json:"tls,omitempty" doc:"Certificates."`
+	Proxy      api.Secret            `json:"proxy,omitempty" doc:"URL of a proxy; none when left out, whatever the environment says."`
+}
+
+// TLSParams are about certificates. There is no switch to accept any certificate: name the authority instead.
+type TLSParams struct {
+	CA         string       `json:"ca,omitempty" doc:"PEM file of the authorities to trust instead of the system's."`
+	Cert       string       `json:"cert,omitempty" doc:"PEM file of the client certificate, with key."`
+	Key        string       `json:"key,omitempty" doc:"PEM file of the client certificate's key."`
+	ServerName string       `json:"serverName,omitempty" doc:"Name expected in the server's certificate instead of the URL's host."`
+	LeftMin    api.Duration `json:"leftMin,omitempty" doc:"Bad when a certificate of the server expires within this time, such as 14d."`
+}
+
+// Statuses is a range of HTTP statuses, written 200, 2xx or 200-299.
+type Statuses struct{ From, To int }
+
+// UnmarshalText reads what MarshalText wrote, and 2xx.
+func (s *Statuses) UnmarshalText(b []byte) error {
+	text := strings.ToLower(string(b))
+	if len(text) == 3 && strings.HasSuffix(text, "xx") && text[0] >= '1' && text[0] <= '5' {
+		s.From = int(text[0]-'0') * 100
+		s.To = s.From + 99
+		return nil
+	}
+	from, to, ranged := strings.Cut(text, "-")
+	if !ranged {
+		to = from
+	}
+	var err1, err2 error
+	s.From, err1 = strconv.Atoi(strings.TrimSpace(from))
+	s.To, err2 = strconv.Atoi(strings.TrimSpace(to))
+	if err1 != nil || err2 != nil || s.From < 100 || s.To > 999 || s.From > s.To {
+		return fmt.Errorf("%q is not an HTTP status: write 200, 2xx or 200-299", text)
+	}
+	return nil
+}
+
+// MarshalText writes 200 or 200-299.
+func (s Statuses) MarshalText() ([]byte, error) {
+	if s.From == s.To {
+		return []byte(strconv.Itoa(s.From)), nil
+	}
+	return fmt.Appendf(nil, "%d-%d", s.From, s.To), nil
+}
+
+const (
+	hopsMax        = 10
+	bodyMaxDefault = 1 << 20
+)
+
+type httpProbe struct {
+	env     *Env
+	spec    api.ProbeSpec
+	with    HTTPParams
+	matches *regexp.Regexp
+	json    []jsonCheck
+	value   jsonPath
+	total   jsonPath
+	unit    string
+
+	made *call    // of the last run
+	of   callSpec // what made was made of
+}
+
+func buildHTTP(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, error) {
+	p := &httpProbe{env: env, spec: spec, with: *params.(*HTTPParams)}
+	if err := needsTarget(p.with.URL, &spec); err != nil {
+		return nil, err
+	}
+	if p.with.Method == "" {
+		p.with.Method = http.MethodGet
+	}
+	if p.with.BodyMax == 0 {
+		p.with.BodyMax = bodyMaxDefault
+	}
+	for name, value := range p.with.Headers {
+		if err := (field{http.CanonicalHeaderKey(name), value.Text}).check(); err != nil {
+			return nil, err
+		}
+	}
+	p.unit = spec.Unit
+	if p.with.Value == "" {
+		p.unit = unitOr(&spec, "seconds")
+		if p.with.Total != "" {
+			return nil, errors.New("total needs value, which is its part")
+		}
+	}
+	return p, p.compile()
+}
+
+// compile makes the conditions ready, so that a mistake in one shows when the configuration is loaded.
+func (p *httpProbe) compile() (err error) {
+	if p.with.Matches != "" {
+		if p.matches, err = regexp.Compile(p.with.Matches); err != nil {
+			return fmt.Errorf("matches: %w", err)
+		}
+	}
+	for _, text := range p.with.JSON {
+		check, err := parseJSONCheck(text)
+		if err != nil {
+			return fmt.Errorf("json condition %q: %w", text, err)
+		}
+		p.json = append(p.json, check)
+	}
+	if p.value, err = parseJSONPath(p.with.Value); err != nil {
+		return fmt.Errorf("value: %w", err)
+	}
+	if p.total, err = parseJSONPath(p.with.Total); err != nil {
+		return fmt.Errorf("total: %w", err)
+	}
+	return nil
+}
+
+// Probe asks once, following redirects as far as allowed.
+func (p *httpProbe) Probe(ctx context.Context) api.Observation {
+	c, err := p.call()
+	if err != nil {
+		return blind(p.unit, err)
+	}
+	a := newAnswer()
+	defer a.release()
+	start := time.Now()
+	for hop := 0; ; hop++ {
+		if err := p.env.do(ctx, c, a); err != nil {
+			return p.failed(ctx, c, err)
+		}
+		if a.location == "" || !redirects(a.status) || p.with.Follow == "" || p.with.Follow == "none" {
+			break
+		}
+		if c, err = p.redirect(c, a, hop); err != nil {
+			return bad(p.unit, err.Error())
+		}
+	}
+	return p.judge(a, time.Since(start))
+}
+
+func (p *httpProbe) failed(ctx context.Context, c *call, err error) api.Observation {
+	if own := new(ownError); errors.As(err, &own) {
+		return blind(p.unit, err)
+	}
+	return failed(ctx, p.unit, c.method+" "+c.url.Redacted(), err)
+}
+
+// call gives the request, made anew only when an address or a credential has changed.
+func (p *httpProbe) call() (*call, error) {
+	target, err := p.env.target(p.with.URL, &p.spec, p.spec.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	s := callSpec{method: p.with.Method, bodyMax: p.with.BodyMax, url: target}
+	if s.body, err = p.env.secret(p.with.Body); err != nil {
+		return nil, err
+	}
+	s.via = route{ca: p.with.TLS.CA, cert: p.with.TLS.Cert, key: p.with.TLS.Key, serverName: p.with.TLS.ServerName}
+	if s.via.proxy, err = p.env.secret(p.with.Proxy); err != nil {
+		return nil, err
+	}
+	if len(p.with.Headers) > 0 {
+		values := make(map[string]string, len(p.with.Headers))
+		for name, value := range p.with.Headers {
+			if values[name], err = p.env.secret(value); err != nil {
+				return nil, fmt.Errorf("header %s: %w", name, err)
+			}
+		}
+		s.headers = sortedFields(values)
+	}
+	if p.made != nil && p.of.equal(&s) {
+		return p.made, nil
+	}
+	of := s
+	if s.url, err = withPath(target, p.with.Path); err != nil {
+		return nil, err
+	}
+	c, err := newCall(s)
+	if err != nil {
+		return nil, err
+	}
+	p.made, p.of = c, of
+	return c, nil
+}
+
+func (s *callSpec) equal(o *callSpec) bool {
+	return s.url == o.url && s.body == o.body && s.via == o.via && slices.Equal(s.headers, o.headers)
+}
+
+// withPath appends a path, and perhaps a query, to an address.
+func withPath(target, path string) (string, error) {
+	if path == "" {
+		return target, nil
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return "", errors.New("the address is not a URL")
+	}
+	more, err := url.Parse(path)
+	if err != nil || more.Scheme != "" || more.Host != "" {
+		return "", fmt.Errorf("path %q is not a path: write /health or /health?deep=1", path)
+	}
+	joined := u.JoinPath(more.EscapedPath())
+	if joined.RawQuery == "" || more.RawQuery == "" {
+		joined.RawQuery += more.RawQuery
+	} else {
+		joined.RawQuery += "&" + more.RawQuery
+	}
+	return joined.String(), nil
+}
+
+func redirects(status int) bool {
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308
+}
+
+// redirect makes the next request as net/http's client would, within the policy. Headers go along to the same host only.
+func (p *httpProbe) redirect(c *call, a *answer, hop int) (*call, error) {
+	next, err := c.url.Parse(a.location)
+	if err != nil {
+		return nil, fmt.Errorf("%s redirects to something that is not a URL", c.url.Redacted())
+	}
+	switch from, to := c.url.Scheme, next.Scheme; {
+	case hop >= hopsMax:
+		return nil, fmt.Errorf("more than %d redirects, last from %s", hopsMax, c.url.Redacted())
+	case from == "https" && to != "https", to != "http" && to != "https":
+		return nil, fmt.Errorf("%s redirects from %s to %s, which is never followed", c.url.Redacted(), from, to)
+	case p.with.Follow != "any" && !strings.EqualFold(next.Hostname(), p.made.url.Hostname()):
+		return nil, fmt.Errorf("%s redirects to another host, %s; allow it with follow: any", c.url.Redacted(), next.Hostname())
+	}
+	s := callSpec{method: c.method, url: next.String(), body: c.body, bodyMax: c.bodyMax, via: c.via, headers: p.of.headers}
+	if a.status <= 303 && c.method != http.MethodGet && c.method != http.MethodHead {
+		s.method, s.body = http.MethodGet, ""
+	}
+	s.headers = slices.DeleteFunc(slices.Clone(s.headers), func(f field) bool {
+		same := strings.EqualFold(next.Hostname(), p.made.url.Hostname())
+		return f.name == "Host" || !same && !strings.HasPrefix(f.name, "Accept")
+	})
+	return newCall(s)
+}
+
+// judge looks at a whole answer.
+func (p *httpProbe) judge(a *answer, took time.Duration) api.Observation {
+	o := api.Observation{Verdict: api.OK, Value: took.Seconds(), Unit: p.unit}
+	if p.value != nil {
+		o.Value = 0
+	}
+	reason := p.fault(a, &o)
+	if limit := p.with.LatencyMax.Duration; reason == "" && limit > 0 && took > limit {
+		reason = fmt.Sprintf("it took %s, at most %s is allowed", took.Round(time.Microsecond), limit)
+	}
+	if reason != "" {
+		o.Verdict, o.Reason = api.Bad, sentence(reason)
+	}
+	return o
+}
+
+// fault says in one sentence what is wrong with an answer; empty where nothing is. It takes the value on the way.
+func (p *httpProbe) fault(a *answer, o *api.Observation) string {
+	if !p.statusOK(a.status) {
+		return fmt.Sprintf("status %d%s", a.status, p.location(a))
+	}
+	if left := p.with.TLS.LeftMin.Duration; left > 0 && !a.cert.notAfter.IsZero() {
+		if rest := time.Until(a.cert.notAfter); rest < left {
+			return fmt.Sprintf("certificate %q expires in %.1f days, on %s", a.cert.subject, rest.Hours()/24, a.cert.notAfter.UTC().Format(time.RFC3339))
+		}
+	}
+	if len(p.with.Contains) == 0 && p.matches == nil && len(p.json) == 0 && p.value == nil {
+		return ""
+	}
+	if a.cut {
+		return fmt.Sprintf("the body is over %d bytes, so its conditions fail; raise bodyMax if it should be", p.with.BodyMax)
+	}
+	for _, text := range p.with.Contains {
+		if !strings.Contains(string(a.body), text) {
+			return fmt.Sprintf("the body does not contain %q", text)
+		}
+	}
+	if p.matches != nil && !p.matches.Match(a.body) {
+		return fmt.Sprintf("the body does not match %q", p.with.Matches)
+	}
+	return p.jsonFault(a, o)
+}
+
+func (p *httpProbe) jsonFault(a *answer, o *api.Observation) string {
+	if len(p.json) == 0 && p.value == nil {
+		return ""
+	}
+	doc, err := parseJSON(a.body)
+	if err != nil {
+		return "the body is not JSON: " + err.Error()
+	}
+	for i := range p.json {
+		if fault := p.json[i].fault(doc); fault != "" {
+			return fault
+		}
+	}
+	if p.value == nil {
+		return ""
+	}
+	if o.Value, err = p.value.number(doc); err != nil {
+		return "value: " + err.Error()
+	}
+	if p.total != nil {
+		if o.Total, err = p.total.number(doc); err != nil {
+			return "total: " + err.Error()
+		}
+	}
+	return ""
+}
+
+func (p *httpProbe) statusOK(status int) bool {
+	if len(p.with.Status) == 0 {
+		return status >= 200 && status <= 299
+	}
+	return slices.ContainsFunc(p.with.Status, func(s Statuses) bool { return s.From <= status && status <= s.To })
+}
+
+// location tells where an unwanted redirect points, without query, which may hold a token.
+func (p *httpProbe) location(a *answer) string {
+	if !redirects(a.status) || a.location == "" {
+		return ""
+	}
+	where, _, _ := strings.Cut(a.location, "?")
+	return ", a redirect to " + where
+}
