@@ -83,6 +83,8 @@ func (o *Office) serve(h http.Handler) (string, error) {
 // Close ends every server and worker.
 func (o *Office) Close() {
 	o.stop()
+	o.A.Close()
+	o.B.Close()
 	for _, s := range o.servers {
 		_ = s.Close()
 	}

@@ -13,7 +13,7 @@ import (
 
 // Router sends captures to the gateway that its route names, and tells nobody how to choose: that is what its admin API is for.
 //
-//	POST /captures     forwards; X-Endpoint names where it went; 504 when the gateway gave no answer in time
+//	POST /captures  forwards; X-Endpoint names where it went; 504 when the gateway gave no answer in time
 //	GET  /admin/route  {"active": "primary"}
 //	PUT  /admin/route  {"active": "standby"}
 type Router struct {
@@ -70,7 +70,7 @@ func (r *Router) forward(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Router) getRoute(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, map[string]string{"active": r.Active()})
+	answer(w, http.StatusOK, map[string]string{"active": r.Active()})
 }
 
 func (r *Router) putRoute(w http.ResponseWriter, req *http.Request) {
@@ -85,7 +85,7 @@ func (r *Router) putRoute(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.active = want.Active
 	r.mu.Unlock()
-	writeJSON(w, want)
+	answer(w, http.StatusOK, want)
 }
 
 // ERP books each order once, however often it is told.
@@ -125,7 +125,7 @@ func (e *ERP) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if req.Method == http.MethodGet {
-		writeJSON(w, map[string]any{"status": "up", "booked": len(e.booked)})
+		answer(w, http.StatusOK, map[string]any{"status": "up", "booked": len(e.booked)})
 		return
 	}
 	var order Order
@@ -137,7 +137,7 @@ func (e *ERP) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		e.booked = map[string]int64{}
 	}
 	e.booked[order.ID] = order.Amount
-	writeJSON(w, map[string]string{"booked": order.ID})
+	answer(w, http.StatusOK, map[string]string{"booked": order.ID})
 }
 
 // Supervisor runs the workers.
@@ -202,10 +202,5 @@ func (s *Supervisor) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	running := s.running[name] != nil
 	s.mu.Unlock()
-	writeJSON(w, map[string]bool{"running": running})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the caller went away
+	answer(w, http.StatusOK, map[string]bool{"running": running})
 }

@@ -1,0 +1,76 @@
+package demo
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Fault is one thing that goes wrong in the office, and when.
+type Fault struct {
+	Name    string
+	Title   string        // what happens, in plain words
+	At      time.Duration // after the first order
+	Lasting time.Duration // 0: until somebody mends it
+	set     func(on bool)
+}
+
+// Schedule is the office's bad day. The seed moves each fault by up to a second and a half, so that no two seeds are alike and one seed
+// always is the same.
+func (o *Office) Schedule(seed uint64) []Fault {
+	random := rand.New(rand.NewPCG(seed, 2))
+	jitter := func() time.Duration { return time.Duration(random.Int64N(int64(1500 * time.Millisecond))) }
+	return []Fault{
+		{
+			Name: "gateway", At: 6*time.Second + jitter(), Lasting: 14 * time.Second,
+			Title: "gateway A takes the money of a share of captures and never answers",
+			set: func(on bool) {
+				f := Faults{}
+				if on {
+					f.HangAfter, f.HangBefore, f.Latency = 0.55, 0.1, 80*time.Millisecond
+				}
+				o.A.Set(f)
+			},
+		},
+		{
+			Name: "erp", At: 27*time.Second + jitter(), Lasting: 7 * time.Second,
+			Title: "the ERP system refuses every booking; dead letters pile up",
+			set:   o.ERP.Refuse,
+		},
+		{
+			Name: "worker", At: 43*time.Second + jitter(),
+			Title: "the booking worker dies; the outbox ages",
+			set: func(on bool) {
+				if on {
+					o.Boss.Stop("booking")
+				}
+			},
+		},
+	}
+}
+
+// Misbehave plays the schedule and tells of each fault as it begins and ends by itself. It returns when all are played or ctx ends.
+func (o *Office) Misbehave(ctx context.Context, schedule []Fault, tell func(f Fault, on bool)) {
+	start := time.Now()
+	type change struct {
+		at time.Duration
+		f  Fault
+		on bool
+	}
+	var changes []change
+	for _, f := range schedule { // faults do not overlap, so on and off come in order
+		changes = append(changes, change{f.At, f, true})
+		if f.Lasting > 0 {
+			changes = append(changes, change{f.At + f.Lasting, f, false})
+		}
+	}
+	for _, c := range changes {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(c.at - time.Since(start)):
+		}
+		tell(c.f, c.on)
+		c.f.set(c.on)
+	}
+}

@@ -1,0 +1,71 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Judgement is what really happened, by the gateways' ledgers, the ERP system's books and the customers' own list.
+type Judgement struct {
+	Placed        int   `json:"placed"`
+	Booked        int   `json:"booked"`
+	DoubleCharged int   `json:"doubleCharged"` // orders that were charged more than once, over both gateways
+	Lost          int   `json:"lost"`          // placed, and not both charged and booked
+	WrongAmount   int   `json:"wrongAmount"`   // charged or booked with another amount than ordered
+	AmountMinor   int64 `json:"amountMinor"`   // charged in all, in minor units of EUR
+	UnansweredA   int64 `json:"unansweredA"`   // captures that gateway A made and never answered: what a naive retry elsewhere would double
+}
+
+// Judge compares the books.
+func (o *Office) Judge() Judgement {
+	charges := Charged(o.A, o.B)
+	amounts := map[string]int64{}
+	for _, g := range []*Gateway{o.A, o.B} {
+		for _, c := range g.Captures() {
+			if !c.Voided {
+				amounts[c.Key] = c.Amount
+			}
+		}
+	}
+	booked := o.ERP.Booked()
+	j := Judgement{UnansweredA: o.A.Stats().HungAfter}
+	for _, order := range o.Orders.Placed() {
+		j.Placed++
+		amount, inBooks := booked[order.ID]
+		if inBooks {
+			j.Booked++
+		}
+		if charges[order.ID] > 1 {
+			j.DoubleCharged++
+		}
+		if charges[order.ID] == 0 || !inBooks {
+			j.Lost++
+		} else if amount != order.Amount || amounts[order.ID] != order.Amount {
+			j.WrongAmount++
+		}
+		j.AmountMinor += amounts[order.ID]
+	}
+	return j
+}
+
+// Settled waits until every order that was placed is booked, at most for a time.
+func (o *Office) Settled(ctx context.Context, atMost time.Duration) error {
+	end := time.After(atMost)
+	for {
+		var open int
+		if err := o.Orders.db.QueryRowContext(ctx, `select count(*) from orders where state <> 'booked'`).Scan(&open); err != nil {
+			return fmt.Errorf("count the orders that are not booked: %w", err)
+		}
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end:
+			return fmt.Errorf("%d orders are not booked after %s", open, atMost)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
