@@ -271,7 +271,7 @@ type Calendar struct {
 type CalendarSpec struct {
 	Summary  string   `json:"summary,omitempty" doc:"Whose calendar this is."`
 	Zone     string   `json:"zone,omitempty" default:"UTC" doc:"IANA time zone, such as America/New_York."`
-	Weekend  []string `json:"weekend,omitempty" doc:"Days without business: sat, sun ..."`
+	Weekend  []string `json:"weekend,omitempty" rule:"oneof=mon|tue|wed|thu|fri|sat|sun" doc:"Days without business: sat, sun ..."`
 	Holidays []string `json:"holidays,omitempty" doc:"Dates without business: 2026-12-25."`
 	CutOffs  []CutOff `json:"cutOffs,omitempty" doc:"Times by which work must be out, on business days."`
 	Freezes  []Freeze `json:"freezes,omitempty" doc:"Spans in which nothing is changed."`
@@ -281,7 +281,7 @@ type CalendarSpec struct {
 type CutOff struct {
 	Name  string   `json:"name" rule:"required,name" doc:"Such as fed-window-3."`
 	At    string   `json:"at" rule:"required" doc:"Time of day in the calendar's zone: 16:45."`
-	Guard Duration `json:"guard,omitempty" doc:"No action starts within this time before the cut-off."`
+	Guard Duration `json:"guard,omitempty" rule:"max=7d" doc:"No action starts within this time before the cut-off."`
 }
 
 // Freeze is a span in which nothing is changed.

@@ -1,0 +1,158 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (v *validator) playbook(p *Playbook) {
+	o := object{KindPlaybook, p.Metadata.Name}
+	spec := &p.Spec
+	if spec.Otherwise != "" && (o.name == "undo" || o.name == "stop") {
+		v.error(o, "metadata.name", "bad-name", fmt.Sprintf("%q has a meaning of its own in otherwise", o.name), "choose another name")
+	}
+	v.trigger(o, &spec.On)
+	v.verify(o, spec)
+	if spec.Calendar != "" {
+		v.ref(o, "spec.calendar", KindCalendar, spec.Calendar)
+	}
+	for i, name := range spec.Notify {
+		path := fmt.Sprintf("spec.notify[%d]", i)
+		if v.ref(o, path, KindIntegration, name) && v.integrations[name] != nil && v.integrations[name].Spec.Channel == nil {
+			v.error(o, path, "no-channel", fmt.Sprintf("the integration %s has no channel to notify", name), "add channel: {driver: ...} to it")
+		}
+	}
+	if other := spec.Otherwise; other != "" && other != "undo" && other != "stop" && !v.known[object{KindPlaybook, other}] {
+		if _, broken := v.set.places[object{KindPlaybook, other}]; !broken {
+			v.error(o, "spec.otherwise", "dangling-reference", fmt.Sprintf("otherwise: %q is neither undo nor stop nor a playbook", other), suggest(other, append([]string{"undo", "stop"}, v.names[KindPlaybook]...), "write one of"))
+		}
+	}
+	names := make([]string, len(spec.Steps))
+	for i := range spec.Steps {
+		names[i] = spec.Steps[i].Name
+		v.step(o, fmt.Sprintf("spec.steps[%d]", i), &spec.Steps[i], spec)
+	}
+	v.unique(o, "spec.steps", names)
+	if spec.Limits.Runs.N > 0 && spec.Limits.Runs.Per < time.Second {
+		v.error(o, "spec.limits.runs", "out-of-range", fmt.Sprintf("%s is no limit", spec.Limits.Runs), "write a number of runs in minutes or hours, such as 2 per 1h")
+	}
+}
+
+func (v *validator) trigger(o object, on *Trigger) {
+	v.anomaly(o, "spec.on.anomaly", on.Anomaly)
+	v.condition(o, "spec.on.when", on.When)
+	if on.Confirm == nil {
+		return
+	}
+	var independent []string
+	for i, name := range on.Confirm.Of {
+		v.anomaly(o, fmt.Sprintf("spec.on.confirm.of[%d]", i), name)
+		if probe, _, _ := strings.Cut(name, "/"); !slices.Contains(independent, probe) {
+			independent = append(independent, probe)
+		}
+	}
+	if n := on.Confirm.AtLeast; n > len(independent) {
+		v.error(o, "spec.on.confirm.atLeast", "never-confirmed", fmt.Sprintf("atLeast is %d, but the anomalies come from only %d independent probes: it is never met", n, len(independent)), "name anomalies of more probes, or lower atLeast; two anomalies of one probe count once")
+	}
+}
+
+// anomaly checks a reference PROBE/DETECTOR.
+func (v *validator) anomaly(o object, path, name string) {
+	probe, detector, found := strings.Cut(name, "/")
+	if !found || probe == "" || detector == "" {
+		hint := "write PROBE/DETECTOR, such as card-gateway-auth/down"
+		if p := v.probes[name]; p != nil && len(p.Spec.Detect) > 0 {
+			hint = fmt.Sprintf("write %s/%s", name, p.Spec.Detect[0].Name)
+		}
+		v.error(o, path, "bad-value", fmt.Sprintf("%s: %q names no detector", path, name), hint)
+		return
+	}
+	if !v.ref(o, path, KindProbe, probe) || v.probes[probe] == nil {
+		return
+	}
+	names := make([]string, len(v.probes[probe].Spec.Detect))
+	for i, d := range v.probes[probe].Spec.Detect {
+		names[i] = d.Name
+	}
+	if !slices.Contains(names, detector) {
+		v.error(o, path, "dangling-reference", fmt.Sprintf("%s: the probe %s has no detector %q", path, probe, detector), suggest(detector, names, "detectors"))
+	}
+}
+
+func (v *validator) verify(o object, spec *PlaybookSpec) {
+	for i, name := range spec.Verify.Probes {
+		v.ref(o, fmt.Sprintf("spec.verify.probes[%d]", i), KindProbe, name)
+	}
+	for i, name := range spec.Verify.Reconcile {
+		path := fmt.Sprintf("spec.verify.reconcile[%d]", i)
+		if v.ref(o, path, KindProbe, name) && v.probes[name] != nil && v.probes[name].Spec.Type != "reconcile" {
+			v.error(o, path, "not-reconcile", fmt.Sprintf("the probe %s is of type %s, not reconcile", name, v.probes[name].Spec.Type), "name it under verify.probes")
+		}
+	}
+	acts := slices.ContainsFunc(spec.Steps, func(s Step) bool {
+		a, ok := v.cat.Action(s.Do)
+		return ok && a.Danger > D0
+	})
+	if acts && len(spec.Verify.Probes)+len(spec.Verify.Reconcile) == 0 {
+		v.warn(o, "spec", "no-verify", "nothing proves that the playbook helped: it can only end as not-verified", "add verify: {probes: [...]}")
+	}
+}
+
+func (v *validator) step(o object, path string, s *Step, spec *PlaybookSpec) {
+	v.condition(o, path+".when", s.When)
+	v.condition(o, path+".ask", s.Ask)
+	action, ok := v.cat.Action(s.Do)
+	if !ok {
+		v.error(o, path+".do", "unknown-action", fmt.Sprintf("there is no action %q", s.Do), suggest(s.Do, v.cat.actionNames(), "actions"))
+		return
+	}
+	limits := spec.Limits
+	switch {
+	case action.Danger == D5:
+		v.error(o, path+".do", "never-automated", fmt.Sprintf("the action %s is of danger class D5: it is never automated, in any mode", s.Do), "tell a person with notify or ask instead")
+	case action.Danger == D4 && spec.Mode == ModeAuto:
+		v.warn(o, path+".do", "needs-people", fmt.Sprintf("the action %s is of danger class D4: two people are asked each time, also in mode auto", s.Do), "write mode: approve, so that nobody expects otherwise")
+	case action.Counts && action.Danger >= D3 && spec.Mode == ModeAuto && limits.Items == 0 && len(limits.Amount) == 0 && limits.Share.PPM == 0:
+		v.warn(o, path+".do", "no-limit", fmt.Sprintf("the action %s may touch any number of items and any amount", s.Do), "add limits: {items: ..., amount: {...}} or share:")
+	}
+}
+
+// condition compiles a CEL condition and puts its mistakes where they stand in the file.
+func (v *validator) condition(o object, path, text string) {
+	if text == "" {
+		return
+	}
+	_, err := CompileCondition(text)
+	var mistakes ConditionErrors
+	if err == nil {
+		return
+	}
+	if !errors.As(err, &mistakes) {
+		v.error(o, path, "condition", path+": "+err.Error(), "")
+		return
+	}
+	for _, m := range mistakes {
+		pos := v.set.pos(o, path)
+		if src, ok := v.set.places[o]; ok {
+			pos = src.doc.at(path).inside(src.file, m.Line, m.Col)
+		}
+		v.findings = append(v.findings, Finding{Pos: pos, Severity: SeverityError, Rule: "condition", Message: fmt.Sprintf("Playbook %s: %s: %s", o.name, path, m.Message), Hint: m.Hint})
+	}
+}
+
+// inside maps a place within a text to its place in the file. It is exact for plain and quoted texts of one line without
+// escapes and for literal blocks; a folded text of several lines gives its first line.
+func (n *node) inside(file string, line, col int) Pos {
+	switch {
+	case n.kind != nodeText:
+		return Pos{file, int(n.line), int(n.col)}
+	case n.block:
+		return Pos{file, int(n.line) + line, int(n.inner) + col - 1}
+	case line == 1:
+		return Pos{file, int(n.line), int(n.inner) + col - 1}
+	}
+	return Pos{file, int(n.line) + line - 1, col}
+}
