@@ -1,18 +1,23 @@
-// Package store keeps the journal: entries, their Merkle tree and signed checkpoints, the present view of incidents and
-// remediations, snapshots of the engine, the replay ledger, and roll-ups of observations; on SQLite.
 package store
 
 import (
 	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/audit"
 )
 
 // Options say where and how.
 type Options struct {
 	Dir    string // the data folder; made when missing
-	Origin string // the log's name in checkpoints, such as backstay.local/HOST
+	Origin string // the log's name in checkpoints, such as backstay.local/HOST; only read when the log is made, then kept in its key
 }
 
 // Batch is what one commit makes durable, all or nothing.
@@ -22,74 +27,168 @@ type Batch struct {
 	Remediations []api.Remediation // views that changed
 }
 
-// Store is an open journal.
-type Store struct{}
+// Store is an open journal. It is safe for concurrent use.
+type Store struct {
+	dir      string
+	lock     *os.File
+	signer   note.Signer
+	verifier note.Verifier
+	write    *sql.DB // one connection, the committer's
+	read     *sql.DB
+	tele     *telemetry
+
+	committer *committer
+	publisher *publisher
+	rollback  *Rollback
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Head is the newest committed state of the log.
+type Head struct {
+	Origin     string
+	Size       int64  // entries in the log; the next one gets this sequence number
+	Checkpoint []byte // signed note
+	Key        string // public key, as note verifiers read it
+}
 
 // Open locks the data folder (a second process is refused), migrates, reads back the settings that durability rests on, and
-// checks that the head is the last published one.
-func Open(ctx context.Context, o Options) (*Store, error) { return nil, nil }
-
-// Append makes a batch durable and gives the sequence number of its first entry. Concurrent calls share a commit. After an error
-// nothing of the batch is durable and the store refuses further appends: the caller ends the process.
-func (s *Store) Append(ctx context.Context, b Batch) (first int64, err error) { return 0, nil }
-
-// Query selects entries.
-type Query struct {
-	From, To    int64 // sequence numbers; To 0 means to the head
-	Incident    string
-	Remediation string
-	Kinds       []api.EntryKind
-	Since       time.Time
-	Limit       int // default 1,000
+// checks that the head is the last published one: see RolledBack.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	s := &Store{dir: o.Dir}
+	if err := s.open(ctx, o); err != nil {
+		s.release()
+		return nil, err
+	}
+	return s, nil
 }
 
-// Entries reads entries in order.
-func (s *Store) Entries(ctx context.Context, q Query) ([]api.Entry, error) { return nil, nil }
-
-// Incidents lists the newest first; open ones only where asked.
-func (s *Store) Incidents(ctx context.Context, openOnly bool, limit int) ([]api.Incident, error) {
-	return nil, nil
+func (s *Store) open(ctx context.Context, o Options) (err error) {
+	if s.lock, err = lockFolder(o.Dir); err != nil {
+		return err
+	}
+	path := filepath.Join(o.Dir, fileJournal)
+	if s.write, err = openDatabase(ctx, journalFile, path); err != nil {
+		return err
+	}
+	if s.read, err = openReaders(ctx, path); err != nil {
+		return err
+	}
+	h, err := readHead(ctx, s.read)
+	if err != nil {
+		return explain(err, "read the head of the log", path)
+	}
+	if s.signer, s.verifier, err = loadKey(o.Dir, o.Origin, h.size == 0 && len(h.checkpoint) == 0); err != nil {
+		return err
+	}
+	if s.committer, err = newCommitter(ctx, s, h); err != nil {
+		return err
+	}
+	if s.rollback, err = s.compareWithPublished(ctx); err != nil {
+		return err
+	}
+	if s.tele, err = openTelemetry(ctx, filepath.Join(o.Dir, fileTelemetry)); err != nil {
+		return err
+	}
+	s.publisher = newPublisher(o.Dir)
+	if s.rollback == nil {
+		s.publisher.offer(s.committer.head().Checkpoint)
+	}
+	s.committer.start()
+	return nil
 }
 
-// Incident reads one.
-func (s *Store) Incident(ctx context.Context, id string) (api.Incident, error) {
-	return api.Incident{}, nil
+// Head tells how far the log has come.
+func (s *Store) Head() Head { return s.committer.head() }
+
+// Append makes a batch durable and gives the sequence number of its first entry. Concurrent calls share a commit.
+//
+// An entry that cannot be encoded is refused with api.CodeInvalid and nothing has happened. After any other error nothing of
+// the batch is known to be durable and the store refuses all further writes: the caller ends the process. A ctx that ends while
+// the commit is under way does not end the wait, because the outcome must be known.
+func (s *Store) Append(ctx context.Context, b Batch) (first int64, err error) {
+	r, err := encodeBatch(b)
+	if err != nil {
+		return 0, err
+	}
+	return s.committer.submit(ctx, r)
 }
 
-// Remediations lists the newest first.
-func (s *Store) Remediations(ctx context.Context, incident string, limit int) ([]api.Remediation, error) {
-	return nil, nil
+// Close commits what is queued, publishes the last checkpoint and releases the data folder.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() { s.closeErr = s.release() })
+	return s.closeErr
 }
 
-// Remediation reads one.
-func (s *Store) Remediation(ctx context.Context, id string) (api.Remediation, error) {
-	return api.Remediation{}, nil
+func (s *Store) release() error {
+	var first error
+	keep := func(err error) {
+		if first == nil && err != nil {
+			first = explain(err, "close the journal", s.dir)
+		}
+	}
+	if s.committer != nil {
+		s.committer.stop()
+	}
+	if s.publisher != nil {
+		keep(s.publisher.close())
+	}
+	if s.tele != nil {
+		keep(s.tele.close())
+	}
+	if s.read != nil {
+		keep(s.read.Close())
+	}
+	if s.write != nil {
+		keep(s.write.Close())
+	}
+	if s.lock != nil {
+		keep(s.lock.Close())
+	}
+	return first
 }
 
-// SaveSnapshot keeps the engine's state as of all entries before next.
-func (s *Store) SaveSnapshot(ctx context.Context, next int64, state []byte) error { return nil }
-
-// LoadSnapshot gives the newest snapshot and the first entry to apply on top of it.
-func (s *Store) LoadSnapshot(ctx context.Context) (next int64, state []byte, err error) {
-	return 0, nil, nil
+// encodeBatch does all of the work on a batch that does not need the commit.
+func encodeBatch(b Batch) (request, error) {
+	var r request
+	for _, e := range b.Entries {
+		e.Seq = 0
+		body, err := audit.Encode(e)
+		if err != nil {
+			return r, &api.Error{Code: api.CodeInvalid, Message: "append to the log", Err: err, Hint: "nothing was written"}
+		}
+		r.entries = append(r.entries, pending{body: body, index: audit.IndexOf(e)})
+	}
+	for _, in := range b.Incidents {
+		c, err := incidentRow(in)
+		if err != nil {
+			return r, err
+		}
+		r.changes = append(r.changes, c)
+	}
+	for _, rem := range b.Remediations {
+		c, err := remediationRow(rem)
+		if err != nil {
+			return r, err
+		}
+		r.changes = append(r.changes, c)
+	}
+	return r, nil
 }
 
-// Rollup is one minute of one probe.
-type Rollup struct {
-	Probe               string
-	Minute              time.Time // start of the minute, UTC
-	Runs, Bad, Unknown  int32
-	Min, Max, Sum, Last float64 // of Value
-	TookSum, TookMax    time.Duration
+// nanos is a time as the database keeps it; 0 stands for no time.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }
 
-// SaveRollups stores finished minutes, in compact blocks per probe and hour; minutes are kept 48 h, hours 90 days.
-func (s *Store) SaveRollups(ctx context.Context, rows []Rollup) error { return nil }
-
-// Rollups reads the minutes (or hours, where minutes are gone) of a probe.
-func (s *Store) Rollups(ctx context.Context, probe string, from, to time.Time) ([]Rollup, error) {
-	return nil, nil
+// moment reads what nanos wrote.
+func moment(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
 }
-
-// Close releases the data folder.
-func (s *Store) Close() error { return nil }

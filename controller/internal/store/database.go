@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/backstay/backstay/api"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// file describes one of the two databases.
+type file struct {
+	name        string // for messages
+	migrations  string
+	synchronous int // 2 is FULL, 1 is NORMAL
+}
+
+var (
+	journalFile   = file{name: "journal", migrations: "migrations/journal", synchronous: 2}
+	telemetryFile = file{name: "roll-ups", migrations: "migrations/telemetry", synchronous: 1}
+)
+
+// dsn names a database file with settings for every connection to it.
+func dsn(path string, mode string, pragmas ...string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	q := url.Values{}
+	if mode != "" {
+		q.Set("mode", mode)
+	}
+	for _, p := range append([]string{"busy_timeout(5000)", "cell_size_check(1)"}, pragmas...) {
+		q.Add("_pragma", p)
+	}
+	return (&url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}).String(), nil
+}
+
+// openDatabase opens a file for writing by one connection, migrates it, and reads back what durability rests on.
+func openDatabase(ctx context.Context, f file, path string) (*sql.DB, error) {
+	doing := "open the " + f.name
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &api.Error{Code: api.CodeDenied, Message: fmt.Sprintf("%s: %s is no file", doing, path), Hint: "move it away"}
+	}
+	name, err := dsn(path, "", "journal_mode(WAL)", fmt.Sprintf("synchronous(%d)", f.synchronous), "wal_autocheckpoint(4000)")
+	if err != nil {
+		return nil, explain(err, doing, path)
+	}
+	db, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, explain(err, doing, path)
+	}
+	db.SetMaxOpenConns(1)
+	if err := prepareDatabase(ctx, db, f, path); err != nil {
+		db.Close()
+		return nil, explain(err, doing, path)
+	}
+	return db, nil
+}
+
+func prepareDatabase(ctx context.Context, db *sql.DB, f file, path string) error {
+	have, known, err := versions(ctx, db, f)
+	if err != nil {
+		return err
+	}
+	if have > known {
+		return &api.Error{Code: api.CodeConflict,
+			Message: fmt.Sprintf("open the %s %s: a newer backstay wrote it (format %d, this one knows up to %d)", f.name, path, have, known),
+			Hint:    "run the newer version again; nothing was changed"}
+	}
+	if have < known {
+		if err := migrate(ctx, db, f); err != nil {
+			return err
+		}
+	}
+	var mode string
+	var synchronous int
+	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return err
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
+		return err
+	}
+	if mode != "wal" || synchronous != f.synchronous {
+		return &api.Error{Code: api.CodeUnavailable,
+			Message: fmt.Sprintf("open the %s %s: the database works with journal_mode=%s, synchronous=%d instead of wal, %d", f.name, path, mode, synchronous, f.synchronous),
+			Hint:    "put the data folder on a local file system that supports shared memory, not on a network share"}
+	}
+	return nil
+}
+
+// versions tells the format of the file, 0 for a new one, and the newest format that this program knows.
+func versions(ctx context.Context, db *sql.DB, f file) (have, known int64, err error) {
+	names, err := fs.Glob(migrations, f.migrations+"/*.sql")
+	if err != nil {
+		return 0, 0, err
+	}
+	known = int64(len(names))
+	var tables int
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'").Scan(&tables); err != nil || tables == 0 {
+		return 0, known, err
+	}
+	err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&have)
+	return have, known, err
+}
+
+func migrate(ctx context.Context, db *sql.DB, f file) error {
+	folder, err := fs.Sub(migrations, f.migrations)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, folder, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// openReaders opens a file that exists for reading, by several connections. They cannot write.
+func openReaders(ctx context.Context, path string) (*sql.DB, error) {
+	name, err := dsn(path, "", "query_only(1)")
+	if err != nil {
+		return nil, explain(err, "open the journal for reading", path)
+	}
+	db, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, explain(err, "open the journal for reading", path)
+	}
+	db.SetMaxOpenConns(4)
+	if err := db.PingContext(ctx); err != nil {
+		db.Close()
+		return nil, explain(err, "open the journal for reading", path)
+	}
+	return db, nil
+}
+
+// inList writes n placeholders.
+func inList(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
