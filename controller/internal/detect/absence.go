@@ -26,7 +26,7 @@ func newAbsence(c api.Absence) (*absence, error) {
 	return &absence{longest: c.For.Duration}, nil
 }
 
-func (r *absence) observe(p *point, open bool) bool {
+func (r *absence) observe(p point, open bool) bool {
 	if p.verdict == good {
 		r.since, r.runs, r.never, r.started = p.at, 0, false, true
 		return false

@@ -13,6 +13,7 @@ const (
 	baselineSeed  = 16   // values whose median and spread start the learning
 	baselineClip  = 3    // a value teaches at most this many deviations
 	baselineCling = 1    // and, outside the band, at most this many
+	baselineFast  = 12   // runs, at least, that level and drift reach back
 	baselineWeeks = 4    // visits of an hour that its memory reaches back
 	baselineFloor = 0.01 // least deviation, as a share of the level: nothing real is steadier than that
 )
@@ -20,7 +21,7 @@ const (
 // baseline is a learned band. What is expected is the mean for this hour of the week (or of the day), taken
 // between the middles of two hours, plus how far the last hour was off. Means and deviations are learned from clipped values
 // (Huber's estimate, in a stream), so an incident moves the band by about one deviation an hour and no more: it does not
-// teach itself as normal, while a lasting change is accepted after some hours. One cell is eight bytes. Hours are UTC.
+// teach itself as normal, while a lasting change is accepted after some hours. A cell is twelve bytes. Hours are UTC.
 type baseline struct {
 	sensitivity float64
 	hold        time.Duration
@@ -80,7 +81,7 @@ func newBaseline(c api.Baseline, every time.Duration) (*baseline, error) {
 	return r, nil
 }
 
-func (r *baseline) observe(p *point, open bool) bool {
+func (r *baseline) observe(p point, open bool) bool {
 	if !p.hasValue || math.Abs(p.value) > 1e30 {
 		return open
 	}
@@ -115,7 +116,7 @@ func (r *baseline) observe(p *point, open bool) bool {
 }
 
 // begin collects the first values and starts from their median and their median deviation.
-func (r *baseline) begin(p *point) {
+func (r *baseline) begin(p point) {
 	r.learned++
 	r.seed = append(r.seed, p.value)
 	if len(r.seed) < cap(r.seed) {
@@ -137,7 +138,7 @@ func (r *baseline) learn(at int64, off, season float64, known bool) {
 		most = baselineCling
 	}
 	step := min(max(off, -most), most) * r.deviation
-	fast := 1 / min(r.perHour, float64(r.learned))
+	fast := 1 / min(max(r.perHour, baselineFast), float64(r.learned))
 	r.level += fast * step
 	if known {
 		r.level = r.expected + fast*step

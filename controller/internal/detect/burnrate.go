@@ -53,7 +53,7 @@ func newBurnRate(c api.BurnRate, every time.Duration) (*burnRate, error) {
 	return r, nil
 }
 
-func (r *burnRate) observe(p *point, open bool) bool {
+func (r *burnRate) observe(p point, open bool) bool {
 	if p.verdict == unknown || p.repeat {
 		return open
 	}

@@ -96,10 +96,10 @@ func (w *Watch) Observe(o *api.Observation, changes []api.Anomaly) []api.Anomaly
 	for i := range w.detectors {
 		d := &w.detectors[i]
 		if d.byRow && w.keyed {
-			changes = w.rows(d, o, &p, changes)
+			changes = w.rows(d, o, p, changes)
 			continue
 		}
-		changes = w.judge(d, &d.one, &p, changes)
+		changes = w.judge(d, &d.one, p, changes)
 	}
 	return changes
 }
@@ -130,7 +130,7 @@ func (w *Watch) setBack(at int64) bool {
 }
 
 // judge lets one slot take the point, and reports the change if there is one.
-func (w *Watch) judge(d *detector, s *slot, p *point, changes []api.Anomaly) []api.Anomaly {
+func (w *Watch) judge(d *detector, s *slot, p point, changes []api.Anomaly) []api.Anomaly {
 	open := s.rule.observe(p, s.open)
 	if open == s.open {
 		return changes

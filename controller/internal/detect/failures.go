@@ -39,7 +39,7 @@ func newFailures(c api.Failures) (*failures, error) {
 	return &failures{window: make([]uint64, (c.Of+63)/64), atLeast: int32(c.AtLeast), of: int32(c.Of), clear: int32(c.Clear)}, nil
 }
 
-func (r *failures) observe(p *point, open bool) bool {
+func (r *failures) observe(p point, open bool) bool {
 	if p.verdict == unknown {
 		return open
 	}

@@ -26,7 +26,7 @@ func newFlatline(c api.Flatline) (*flatline, error) {
 	return &flatline{longest: c.For.Duration, epsilon: c.Epsilon}, nil
 }
 
-func (r *flatline) observe(p *point, open bool) bool {
+func (r *flatline) observe(p point, open bool) bool {
 	if !p.hasValue {
 		return open
 	}

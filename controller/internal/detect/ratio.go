@@ -55,7 +55,7 @@ func newRatio(c api.Ratio) (*ratio, error) {
 	return &ratio{above: c.Above, below: c.Below, window: c.Window.Duration, z: z, minTotal: float64(c.MinTotal)}, nil
 }
 
-func (r *ratio) observe(p *point, open bool) bool {
+func (r *ratio) observe(p point, open bool) bool {
 	if p.verdict == unknown {
 		return open
 	}

@@ -42,7 +42,7 @@ type point struct {
 // rule judges one stream of points: one per detector, and one per row where a probe sees several.
 type rule interface {
 	// observe takes in one point and says whether the anomaly is open after it, given whether it was before.
-	observe(p *point, open bool) bool
+	observe(p point, open bool) bool
 	// explain gives the figures as of now; cleared asks for the words of an anomaly that just ended.
 	explain(now int64, cleared bool) finding
 	// reset forgets everything that rests on the order of time; what was learned of values stays.

@@ -48,7 +48,7 @@ func (w *Watch) anomaly(d *detector, s *slot, cleared bool) api.Anomaly {
 }
 
 // rows lets a detector judge each row by itself. Rows that vanish clear; what was learned of them stays as long as there is room.
-func (w *Watch) rows(d *detector, o *api.Observation, p *point, changes []api.Anomaly) []api.Anomaly {
+func (w *Watch) rows(d *detector, o *api.Observation, p point, changes []api.Anomaly) []api.Anomaly {
 	if p.verdict == unknown || p.verdict == bad && len(o.Series) == 0 {
 		return changes // the rows were not seen
 	}
@@ -65,11 +65,11 @@ func (w *Watch) rows(d *detector, o *api.Observation, p *point, changes []api.An
 		if s.seen == p.at {
 			continue // a second row of the same key
 		}
-		q := *p
+		q := p
 		q.value, q.total, q.hasValue = o.Series[i].Value, 0, finite(o.Series[i].Value)
 		q.gap = q.gap || s.seen != 0 && p.at-s.seen > w.gapMax()
 		s.seen = p.at
-		changes = w.judge(d, s, &q, changes)
+		changes = w.judge(d, s, q, changes)
 	}
 	for _, s := range d.rows {
 		if s.seen == p.at {

@@ -31,7 +31,7 @@ func newThreshold(c api.Threshold) (*threshold, error) {
 	return &threshold{spec: &c}, nil
 }
 
-func (r *threshold) observe(p *point, open bool) bool {
+func (r *threshold) observe(p point, open bool) bool {
 	if !p.hasValue {
 		return open
 	}

@@ -53,7 +53,7 @@ func newTrend(c api.Trend) (*trend, error) {
 	return &trend{window: c.Window.Duration, perMinute: c.PerMinute, limit: c.Limit, within: c.BreachWithin.Duration}, nil
 }
 
-func (r *trend) observe(p *point, open bool) bool {
+func (r *trend) observe(p point, open bool) bool {
 	if !p.hasValue || p.value > 1e300 || p.value < -1e300 {
 		return open
 	}
