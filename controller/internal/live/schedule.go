@@ -1,0 +1,343 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/api"
+)
+
+// The scheduler's measures.
+const (
+	grainMax       = 20 * time.Millisecond  // starts are planned on this grid, or on interval/grainShare where that is finer
+	grainShare     = 500                    //
+	firstWithin    = time.Minute            // each probe runs once within its first interval, and within this where that is longer
+	repeatLeast    = 100 * time.Millisecond // a suspicious answer is confirmed after this ...
+	repeatSpread   = 100 * time.Millisecond // ... plus at most this
+	hurryPause     = 500 * time.Millisecond // between runs that an expectation waits for
+	repeatsMax     = 512                    // waiting repeats; beyond it the regular plan must do
+	workersDefault = 2048
+	targetDefault  = 256
+	trimEvery      = 10 * time.Second
+)
+
+// target is what several probes may look at: one that hangs must not take all workers.
+type target struct {
+	key      string
+	inFlight int // under the scheduler's lock
+}
+
+// scheduler starts each probe at its planned times. It has one timer and one heap; a probe costs no goroutine while it waits.
+// Starts that cannot happen on time, because the run before still goes or because too much is going at once, are skipped and
+// counted, never queued: a queue would only turn overload into stale answers.
+type scheduler struct {
+	base       time.Time
+	workersMax int
+	targetMax  int
+	run        func(p *probe, due time.Time, extra bool) // runs one probe, on a worker
+	late       func(time.Duration)                       // takes each start's lateness
+
+	wake chan struct{}
+
+	mu       sync.Mutex
+	heap     dues
+	until    int64 // what the timer is set to; starts earlier than this need a wake-up
+	repeats  int   // extra starts on the heap
+	targets  map[string]*target
+	idle     []*worker // the last one is the warmest
+	idleMin  int       // fewest idle workers since the last trim
+	workers  int
+	stopping bool
+	wg       sync.WaitGroup
+}
+
+type worker struct{ jobs chan job }
+
+type job struct {
+	p     *probe
+	at    int64
+	extra bool
+}
+
+func newScheduler(workersMax, targetMax int) *scheduler {
+	return &scheduler{
+		base: time.Now(), workersMax: workersMax, targetMax: targetMax, wake: make(chan struct{}, 1), targets: map[string]*target{},
+		late: func(time.Duration) {},
+	}
+}
+
+func (s *scheduler) now() int64 { return int64(time.Since(s.base)) }
+
+// grain is the grid that an interval's starts are planned on, so that many starts share one wake-up.
+func grain(every time.Duration) int64 {
+	return int64(max(min(grainMax, every/grainShare), 1))
+}
+
+// phaseOf spreads probes over their interval by name, so that a restart or a reload plans the same.
+func phaseOf(name string, every time.Duration) int64 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	x := h.Sum64()
+	x ^= x >> 33 // fnv leaves the upper bits of similar names close together
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	phase := int64(x % uint64(every))
+	return phase - phase%grain(every)
+}
+
+// nextAfter is the first planned start at or after t.
+func (p *probe) nextAfter(t int64) int64 {
+	n := (t - p.phase + int64(p.every) - 1) / int64(p.every)
+	return p.phase + max(n, 0)*int64(p.every)
+}
+
+// add plans a probe. The caller has set its phase and target.
+func (s *scheduler) add(p *probe) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	first := due{at: p.nextAfter(now), p: p}
+	s.heap.push(first)
+	if p.every > firstWithin {
+		soon := now + p.phase%int64(firstWithin)
+		if soon < first.at {
+			p.extra = true
+			s.repeats++
+			s.heap.push(due{at: soon, p: p, extra: true})
+		}
+	}
+	s.nudge()
+}
+
+// targetOf gives the shared count of what runs against a key.
+func (s *scheduler) targetOf(key string) *target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.targets[key]
+	if t == nil {
+		t = &target{key: key}
+		s.targets[key] = t
+	}
+	return t
+}
+
+// repeat plans one run beside the regular plan, unless that comes first anyway.
+func (s *scheduler) repeat(p *probe, after time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.now() + int64(after)
+	if p.extra || s.repeats >= repeatsMax || p.gone.Load() || p.nextAfter(s.now()) <= at {
+		return
+	}
+	p.extra = true
+	s.repeats++
+	s.heap.push(due{at: at, p: p, extra: true})
+	s.nudge()
+}
+
+// nudge wakes the loop where the earliest start is earlier than it sleeps. The caller holds the lock.
+func (s *scheduler) nudge() {
+	if len(s.heap) == 0 || s.heap[0].at >= s.until {
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// loop starts what is due until ctx ends; then it waits for running probes, whose contexts have ended too.
+func (s *scheduler) loop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	trimmed := s.now()
+	for {
+		select {
+		case <-ctx.Done():
+			s.stop()
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+		next := s.startDue()
+		now := s.now()
+		if now-trimmed > int64(trimEvery) {
+			s.trim()
+			trimmed = now
+		}
+		timer.Reset(time.Duration(next - now))
+	}
+}
+
+// startDue starts all that is due and says when to come back, at the latest after trimEvery.
+func (s *scheduler) startDue() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for len(s.heap) > 0 && s.heap[0].at <= now {
+		d := s.heap[0]
+		switch {
+		case d.extra:
+			s.heap.pop()
+			d.p.extra = false
+			s.repeats--
+		case d.p.gone.Load():
+			s.heap.pop()
+		default:
+			next := d.at + int64(d.p.every)
+			if next <= now { // the process stood still: what was missed is gone
+				missed := (now-next)/int64(d.p.every) + 1
+				d.p.skip(skipLate, missed)
+				d.at += missed * int64(d.p.every)
+				next = d.at + int64(d.p.every)
+			}
+			s.heap.replace(due{at: next, p: d.p})
+		}
+		s.start(d)
+	}
+	s.until = now + int64(trimEvery)
+	if len(s.heap) > 0 {
+		s.until = min(s.until, s.heap[0].at)
+	}
+	return s.until
+}
+
+// start hands a run to a worker, or skips it. The caller holds the lock.
+func (s *scheduler) start(d due) {
+	p := d.p
+	if p.gone.Load() || s.stopping {
+		return
+	}
+	if !p.running.CompareAndSwap(false, true) {
+		if !d.extra {
+			p.skip(skipOverlap, 1)
+		}
+		return
+	}
+	why := skipReasons
+	switch {
+	case p.target.inFlight >= s.targetMax:
+		why = skipTarget
+	case len(s.idle) == 0 && s.workers >= s.workersMax:
+		why = skipWorkers
+	}
+	if why != skipReasons {
+		p.running.Store(false)
+		if !d.extra {
+			p.skip(why, 1)
+		}
+		return
+	}
+	p.target.inFlight++
+	w := s.worker()
+	w.jobs <- job{p, d.at, d.extra} // has room: the worker is idle
+}
+
+// worker takes the warmest idle worker, or makes one. The caller holds the lock.
+func (s *scheduler) worker() *worker {
+	if n := len(s.idle); n > 0 {
+		w := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		s.idleMin = min(s.idleMin, n-1)
+		return w
+	}
+	w := &worker{jobs: make(chan job, 1)}
+	s.workers++
+	s.idleMin = 0
+	s.wg.Go(func() { s.work(w) })
+	return w
+}
+
+func (s *scheduler) work(w *worker) {
+	for j := range w.jobs {
+		s.late(time.Duration(s.now() - j.at))
+		s.run(j.p, s.base.Add(time.Duration(j.at)), j.extra)
+		j.p.running.Store(false)
+		s.mu.Lock()
+		j.p.target.inFlight--
+		if s.stopping {
+			s.workers--
+			s.mu.Unlock()
+			return
+		}
+		s.idle = append(s.idle, w)
+		s.mu.Unlock()
+	}
+}
+
+// trim ends the workers that nobody needed since the last trim.
+func (s *scheduler) trim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(s.idleMin, len(s.idle))
+	for _, w := range s.idle[:n] {
+		close(w.jobs)
+	}
+	s.workers -= n
+	s.idle = append(s.idle[:0], s.idle[n:]...)
+	s.idleMin = len(s.idle)
+}
+
+// stop ends idle workers. Busy ones end by themselves when their runs do.
+func (s *scheduler) stop() {
+	s.mu.Lock()
+	s.stopping = true
+	for _, w := range s.idle {
+		close(w.jobs)
+	}
+	s.workers -= len(s.idle)
+	s.idle = nil
+	s.mu.Unlock()
+}
+
+// counts tells how many workers there are, and how many of them have work.
+func (s *scheduler) counts() (workers, busy int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.workers, s.workers - len(s.idle)
+}
+
+// runProbe runs one probe within its deadline and files what it saw.
+func (s *Shell) runProbe(ctx context.Context, p *probe, due time.Time, extra bool) {
+	start := time.Now()
+	p.mu.Lock()
+	prober := p.prober
+	if !extra {
+		p.lateness = start.Sub(due)
+	}
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	o := s.observe(ctx, p.name, func() api.Observation { return prober.Probe(ctx) })
+	stopped := ctx.Err() == context.Canceled
+	cancel()
+	if p.gone.Load() || stopped {
+		return // the answer was cut short, or nobody asks any more
+	}
+	o.Probe, o.At, o.Took = p.name, s.clock.now(), time.Since(start)
+	if o.Unit == "" {
+		o.Unit = p.unit
+	}
+	if o.Verdict == api.OK && o.Took > p.timeout {
+		o.Verdict = api.Bad
+		o.Reason = fmt.Sprintf("The answer was good but took %s; the probe's timeout is %s.", o.Took.Round(time.Millisecond), p.timeout)
+	}
+	s.saw(p, &o)
+}
+
+// observe calls a prober and survives it: a panic means that the probe could not run.
+func (s *Shell) observe(ctx context.Context, name string, probe func() api.Observation) (o api.Observation) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("a probe panicked; its verdict is unknown", "probe", name, "panic", r, "stack", stack())
+			o = api.Observation{Verdict: api.Unknown, Reason: fmt.Sprintf("The probe itself is broken: %v.", r)}
+		}
+	}()
+	o = probe()
+	if o.Verdict != api.OK && o.Verdict != api.Bad && o.Verdict != api.Unknown {
+		o = api.Observation{Verdict: api.Unknown, Reason: fmt.Sprintf("The probe gave the verdict %q, which means nothing.", o.Verdict)}
+	}
+	return o
+}
