@@ -19,7 +19,16 @@ type Action struct {
 }
 
 // Actions lists all actions, in the order of the reference pages. A new action is one file and one line here.
-var Actions = []Action{}
+var Actions = []Action{
+	failover,
+	failback,
+	hold,
+	release,
+	expect,
+	wait,
+	ask,
+	notify,
+}
 
 // Runner performs one step. Run returns by ctx's deadline. It reports Unknown whenever the effect may have happened and
 // nobody here can tell: a time-out after sending is Unknown, a refused connection is Failed.
