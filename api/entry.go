@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Entry is one line of the audit log: what was decided or done, or what was not and why.
 //
@@ -30,6 +33,8 @@ type Entry struct {
 	Decision *Decision      `json:"decision,omitempty"`
 	End      RemediationEnd `json:"end,omitempty"`
 	Facts    []Fact         `json:"facts,omitempty"`
+
+	Plan json.RawMessage `json:"plan,omitempty"` // of remediation.opened: the playbook as it was then, in the engine's own form
 }
 
 // EntryKind says what an entry is about.

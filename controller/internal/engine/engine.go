@@ -139,33 +139,3 @@ type Output struct {
 	Commands []Command
 	Wake     time.Time // zero: no need
 }
-
-// State is everything that the engine knows.
-type State struct{}
-
-// New makes an empty state.
-func New() *State { return &State{} }
-
-// Step takes one event and decides.
-func (s *State) Step(e Event) Output { return Output{} }
-
-// Apply changes the state by one entry read from the log.
-func (s *State) Apply(e api.Entry) error { return nil }
-
-// Snapshot writes the durable state; Restore reads it. Applying the entries after a snapshot gives the present state.
-func (s *State) Snapshot() ([]byte, error) { return nil, nil }
-
-// Restore reads what Snapshot wrote, also from older versions.
-func Restore(b []byte) (*State, error) { return New(), nil }
-
-// Incident is the present view of one incident; nil where there is none.
-func (s *State) Incident(id string) *api.Incident { return nil }
-
-// Remediation is the present view of one remediation; nil where there is none.
-func (s *State) Remediation(id string) *api.Remediation { return nil }
-
-// Playbooks is the present view of all playbooks, in the order of the configuration.
-func (s *State) Playbooks() []api.PlaybookStatus { return nil }
-
-// Pauses lists the pauses in force.
-func (s *State) Pauses() []api.Pause { return nil }

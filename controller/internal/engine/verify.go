@@ -1,0 +1,39 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/backstay/backstay/api"
+)
+
+// verify proves a repair by probes that look at the world after the last step. That an action returned 200 never counts.
+func (s *State) verify(r *remediation) {
+	if s.stopping || s.cfg == nil {
+		return
+	}
+	if r.Proof == api.ResultDone {
+		s.end(r, api.EndVerified, fmt.Sprintf("Playbook %s healed it after %s: %s.", r.Plan.Name, s.now.Sub(r.Opened), strings.Join(r.Plan.Proof.Probes, ", ")+" seen to be well"))
+		return
+	}
+	if r.Proving.IsZero() {
+		text := fmt.Sprintf("Verification begins: %s must be well within %s", strings.Join(r.Plan.Proof.Probes, ", "), r.Plan.Proof.Within)
+		if r.Plan.Proof.Hold > 0 {
+			text += fmt.Sprintf(" and stay so for %s", r.Plan.Proof.Hold)
+		}
+		if !s.emit(api.Entry{Kind: api.EntryVerifyStarted, Incident: r.Incident, Remediation: r.ID, Playbook: r.Plan.Name, Digest: r.Plan.Digest, Text: text + "."}) {
+			return
+		}
+	}
+	s.expect(r, -1, &r.Plan.Proof)
+}
+
+// verified takes what came of the verification.
+func (s *State) verified(r *remediation, o api.Outcome) {
+	text := "Verification passed: " + o.Text
+	if o.Result != api.ResultDone {
+		o.Result = api.ResultFailed
+		text = "Verification did not pass: " + o.Text
+	}
+	s.emit(api.Entry{Kind: api.EntryVerifyEnded, Incident: r.Incident, Remediation: r.ID, Playbook: r.Plan.Name, Digest: r.Plan.Digest, Outcome: &o, Text: text})
+}
