@@ -131,19 +131,19 @@ func (r *ratio) explain(_ int64, cleared bool) finding {
 		now = r.part / r.total
 	}
 	low, high := wilson(now, max(r.total, 1), r.z)
-	what := "bad runs of all runs"
+	what := "of all runs were bad "
 	if r.counts {
-		what = "of all"
+		what = ""
 	}
 	f := finding{value: now * 100, limit: limit.Ratio() * 100, unit: "%", evidence: []api.Number{
 		{Name: "share", Value: now * 100, Unit: "%"}, {Name: "limit", Value: limit.Ratio() * 100, Unit: "%"},
 		{Name: "counted", Value: r.part}, {Name: "of", Value: r.total},
 		{Name: "at least", Value: low * 100, Unit: "%"}, {Name: "at most", Value: high * 100, Unit: "%"}}}
 	if cleared {
-		f.text = fmt.Sprintf("%s (%s of %s) in the last %s, limit %s", share(now), number(r.part), number(r.total), span(r.window), share(limit.Ratio()))
+		f.text = fmt.Sprintf("%s %s(%s of %s) in the last %s, limit %s", share(now), what, number(r.part), number(r.total), span(r.window), share(limit.Ratio()))
 		return f
 	}
-	f.text = fmt.Sprintf("%s %s (%s of %s) in the last %s, %s the limit of %s", share(now), what, number(r.part), number(r.total),
+	f.text = fmt.Sprintf("%s %s(%s of %s) in the last %s, %s the limit of %s", share(now), what, number(r.part), number(r.total),
 		span(r.window), side, share(limit.Ratio()))
 	return f
 }

@@ -26,6 +26,7 @@ type trend struct {
 	buckets   [trendBuckets]trendBucket
 	slope     float64 // per minute
 	level     float64 // now, as the slope's line has it
+	last      float64 // as it was seen
 	known     bool    // slope and level are believed
 	unit      string
 }
@@ -57,7 +58,7 @@ func (r *trend) observe(p point, open bool) bool {
 	if !p.hasValue || p.value > 1e300 || p.value < -1e300 {
 		return open
 	}
-	r.unit = p.unit
+	r.last, r.unit = p.value, p.unit
 	if r.origin == 0 {
 		r.origin = p.at
 	}
@@ -150,7 +151,7 @@ func (r *trend) explain(_ int64, cleared bool) finding {
 		perMinute = r.unit + "/min"
 	}
 	f := finding{value: r.slope, unit: perMinute, evidence: []api.Number{
-		{Name: "growth", Value: r.slope, Unit: perMinute}, {Name: "value", Value: r.level, Unit: r.unit},
+		{Name: "growth", Value: r.slope, Unit: perMinute}, {Name: "value", Value: r.last, Unit: r.unit},
 		{Name: "window", Value: r.window.Seconds(), Unit: "s"}}}
 	if r.perMinute != nil {
 		f.limit = *r.perMinute
@@ -159,14 +160,14 @@ func (r *trend) explain(_ int64, cleared bool) finding {
 	if r.limit != nil {
 		f.evidence = append(f.evidence, api.Number{Name: "limit", Value: *r.limit, Unit: r.unit})
 		if r.perMinute == nil {
-			f.value, f.limit, f.unit = r.level, *r.limit, r.unit
+			f.value, f.limit, f.unit = r.last, *r.limit, r.unit
 		}
 	}
 	if cleared {
-		f.text = fmt.Sprintf("changes by %s a minute, now at %s", amount(r.slope, r.unit), amount(r.level, r.unit))
+		f.text = fmt.Sprintf("changes by %s a minute, now at %s", amount(r.slope, r.unit), amount(r.last, r.unit))
 		return f
 	}
-	f.text = fmt.Sprintf("grows by %s a minute, now at %s", amount(r.slope, r.unit), amount(r.level, r.unit))
+	f.text = fmt.Sprintf("grows by %s a minute, now at %s", amount(r.slope, r.unit), amount(r.last, r.unit))
 	switch {
 	case r.limit == nil:
 		f.text += ", most allowed " + number(f.limit) + " a minute"
@@ -176,7 +177,7 @@ func (r *trend) explain(_ int64, cleared bool) finding {
 		eta := min((*r.limit-r.level)/r.slope*60, 1e9)
 		f.evidence = append(f.evidence, api.Number{Name: "time to breach", Value: eta, Unit: "s"})
 		f.text = fmt.Sprintf("grows by %s a minute: reaches %s in about %s, now at %s", amount(r.slope, r.unit), number(*r.limit),
-			span(roughly(eta)), number(r.level))
+			span(roughly(eta)), number(r.last))
 	}
 	return f
 }
