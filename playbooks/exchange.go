@@ -23,6 +23,7 @@ type exchange struct {
 	secrets  []string // values that no text may show
 	body     []byte
 	repeat   api.Repeat
+	once     bool  // the client must not repeat it, whatever its repeat class
 	ok       []int // statuses that mean done; any 2xx when empty
 	noEffect []int // statuses that the target documents as without effect
 }
@@ -39,7 +40,11 @@ type answer struct {
 
 // send makes the call. It returns by the context's deadline.
 func (env *Env) send(ctx context.Context, q exchange) answer {
-	req, err := http.NewRequestWithContext(withRepeat(ctx, q.repeat), q.method, q.url, bytes.NewReader(q.body))
+	repeat := q.repeat
+	if q.once {
+		repeat = api.Blind
+	}
+	req, err := http.NewRequestWithContext(withRepeat(ctx, repeat), q.method, q.url, bytes.NewReader(q.body))
 	if err != nil {
 		return answer{err: &CallError{Target: q.target, Err: fmt.Errorf("the URL or method is not valid; look at the endpoint's url")}}
 	}

@@ -91,7 +91,7 @@ type outbound struct{ again *retryablehttp.Client }
 func (o outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	state := &callState{safe: r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions}
 	repeat, _ := r.Context().Value(repeatKey{}).(api.Repeat)
-	state.again = repeat == api.Idempotent || repeat == api.Keyed || r.Header.Get("Idempotency-Key") != ""
+	state.again = repeat == api.Idempotent || repeat == api.Keyed || repeat == "" && r.Header.Get("Idempotency-Key") != ""
 	req, err := retryablehttp.FromRequest(r.WithContext(context.WithValue(r.Context(), callKey{}, state)))
 	if err != nil {
 		return nil, &CallError{Target: r.URL.Host, Err: fmt.Errorf("read the request's body: %w", err)}

@@ -24,6 +24,7 @@ var Actions = []Action{
 	failback,
 	hold,
 	release,
+	resolve,
 	expect,
 	wait,
 	ask,
