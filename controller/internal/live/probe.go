@@ -163,8 +163,8 @@ func (p *probe) take(o *api.Observation, eyes *eyes, changes []api.Anomaly) (see
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// A probe that starts well says nothing new.
-	s.verdict = o.Verdict != p.last.Verdict && !(p.last.Verdict == "" && o.Verdict == api.OK)
+	// A probe that starts well says nothing new, unless the engine holds an anomaly of it open from before.
+	s.verdict = o.Verdict != p.last.Verdict && (p.last.Verdict != "" || o.Verdict != api.OK || p.adopted != nil)
 	if o.Verdict != p.last.Verdict && !p.gone.Load() {
 		eyes.move(p.last.Verdict, -1)
 		eyes.move(o.Verdict, 1)

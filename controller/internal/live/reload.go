@@ -3,6 +3,7 @@ package live
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,13 +35,9 @@ type reload struct {
 
 // apply puts a reload in force once its entry is durable.
 func (l *loop) apply(r *reload) {
-	gone := l.s.setProbes(r.config, r.made, l.s.clock)
+	l.s.setProbes(r.config, r.made)
 	l.s.prune(r.config, l.working)
 	l.rewatch()
-	for _, a := range gone {
-		a := cleared(a, l.s.clock.now(), a.Name+" is no longer watched: its probe or detector left the configuration.")
-		l.s.queue.put(item{event: engine.Event{Anomaly: &a}})
-	}
 }
 
 // makeProbes builds the state of each probe, as if none had been there before.
@@ -56,9 +53,9 @@ func (s *Shell) makeProbes(list []Probe) ([]*probe, error) {
 	return out, nil
 }
 
-// setProbes puts the probes of a configuration in the place of those that run, keeping the unchanged ones, and gives the anomalies
-// whose detectors are gone.
-func (s *Shell) setProbes(c Config, made []*probe, clock *clock) (orphans []api.Anomaly) {
+// setProbes puts the probes of a configuration in the place of those that run, keeping the unchanged ones. The engine itself clears
+// the anomalies of detectors that the configuration no longer has.
+func (s *Shell) setProbes(c Config, made []*probe) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counted := map[string]bool{}
@@ -83,7 +80,7 @@ func (s *Shell) setProbes(c Config, made []*probe, clock *clock) (orphans []api.
 			s.equip(p, c.Probes[i])
 			if old != nil {
 				p.running = old.running
-				orphans = append(orphans, p.inherit(old.remove(&s.eyes), c.Probes[i].Spec, clock.now())...)
+				p.inherit(old.remove(&s.eyes), c.Probes[i].Spec, s.clock.now())
 			}
 			fresh = append(fresh, p)
 		}
@@ -92,14 +89,13 @@ func (s *Shell) setProbes(c Config, made []*probe, clock *clock) (orphans []api.
 		s.order = append(s.order, p)
 	}
 	for _, old := range before {
-		orphans = append(orphans, old.remove(&s.eyes)...)
+		old.remove(&s.eyes)
 	}
 	s.eyes.probes.Store(int64(len(s.order)))
 	s.config = c
 	for _, p := range fresh {
 		s.sched.add(p)
 	}
-	return orphans
 }
 
 // equip gives a new probe its place: phase, target and counters.
@@ -114,23 +110,16 @@ func (s *Shell) equip(p *probe, from Probe) {
 	p.kind = k
 }
 
-// inherit takes over the open anomalies of the detectors that the probe still has, and gives back the others.
-func (p *probe) inherit(open []api.Anomaly, spec api.ProbeSpec, now time.Time) (orphans []api.Anomaly) {
+// inherit takes over the open anomalies of the detectors that the probe still has.
+func (p *probe) inherit(open []api.Anomaly, spec api.ProbeSpec, now time.Time) {
 	var kept []api.Anomaly
 	for _, a := range open {
 		detector := strings.TrimPrefix(a.Name, p.name+"/")
-		there := false
-		for _, d := range spec.Detect {
-			there = there || d.Name == detector
-		}
-		if there {
+		if slices.ContainsFunc(spec.Detect, func(d api.Detector) bool { return d.Name == detector }) {
 			kept = append(kept, a)
-		} else {
-			orphans = append(orphans, a)
 		}
 	}
 	p.adopted = adopt(kept, spec, now)
-	return orphans
 }
 
 // mergeRunners adds the runners of a configuration. Those of older digests stay for the remediations that use them.

@@ -129,7 +129,7 @@ func (s *scheduler) repeat(p *probe, after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := s.now() + int64(after)
-	if p.extra || s.repeats >= repeatsMax || p.gone.Load() || p.nextAfter(s.now()) <= at {
+	if p.extra || s.repeats >= repeatsMax || p.gone.Load() || p.nextAfter(s.now()+1) <= at {
 		return
 	}
 	p.extra = true

@@ -134,7 +134,7 @@ func newShell(o Options, j journal) (*Shell, error) {
 	}
 	s.config = o.Config
 	s.mergeRunners(o.Config)
-	s.setProbes(o.Config, made, nil)
+	s.setProbes(o.Config, made)
 	if o.Registry != nil {
 		if err := o.Registry.Register(&collector{s}); err != nil {
 			return nil, api.Errorf(api.CodeInternal, "register metrics: %w", err)

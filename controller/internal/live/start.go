@@ -23,21 +23,17 @@ func (s *Shell) begin(ctx context.Context) (*loop, error) {
 	if err := l.rebuild(ctx); err != nil {
 		return nil, err
 	}
-	lost, err := l.resume(ctx)
-	if err != nil {
+	if err := l.resume(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	config := s.config.Engine
 	s.mu.Unlock()
+	l.step(engine.Event{Restarted: true})
 	if r := s.rollback(); r != nil && !paused(l.state.Pauses()) {
 		l.step(engine.Event{Pause: &api.Pause{Owner: "backstay", At: s.clock.now(), Reason: r.Text + " Nothing is done until a person has compared the two and resumes."}})
 	}
-	l.step(engine.Event{Restarted: true, Config: &config})
-	for _, a := range lost {
-		a := cleared(a, s.clock.now(), a.Name+" is no longer watched: its probe or detector left the configuration while the controller was down.")
-		l.step(engine.Event{Anomaly: &a})
-	}
+	l.step(engine.Event{Config: &config})
 	if err := l.commit(); err != nil {
 		return nil, err
 	}
@@ -90,49 +86,35 @@ func (l *loop) rebuild(ctx context.Context) error {
 }
 
 // resume reads what was open when the controller ended: anomalies, which their probes adopt, and remediations, whose digests are at
-// work. It gives the anomalies that no detector watches any more.
-func (l *loop) resume(ctx context.Context) (lost []api.Anomaly, err error) {
+// work.
+func (l *loop) resume(ctx context.Context) error {
 	incidents, err := l.s.journal.Incidents(ctx, true, incidentsRead)
 	if err != nil {
-		return nil, fmt.Errorf("read open incidents: %w", err)
+		return fmt.Errorf("read open incidents: %w", err)
 	}
+	l.s.figures.opened(len(incidents))
 	open := map[string][]api.Anomaly{}
-	var names []string
 	for _, i := range incidents {
 		for _, a := range i.Anomalies {
-			if a.Cleared || holds(open[a.Probe], a.ID()) {
-				continue
+			if !a.Cleared && !holds(open[a.Probe], a.ID()) {
+				open[a.Probe] = append(open[a.Probe], a)
 			}
-			if len(open[a.Probe]) == 0 {
-				names = append(names, a.Probe)
-			}
-			open[a.Probe] = append(open[a.Probe], a)
 		}
 	}
 	l.s.mu.Lock()
-	specs := map[string]api.ProbeSpec{}
-	for _, p := range l.s.config.Probes {
-		if len(open[p.Name]) > 0 {
-			specs[p.Name] = p.Spec
-		}
-	}
+	config := l.s.config.Probes
 	l.s.mu.Unlock()
-	for _, name := range names {
-		p := l.s.find(name)
-		if p == nil {
-			lost = append(lost, open[name]...)
-			continue
+	for _, c := range config {
+		if len(open[c.Name]) > 0 {
+			l.s.find(c.Name).inherit(open[c.Name], c.Spec, l.s.clock.now())
 		}
-		p.mu.Lock()
-		lost = append(lost, p.inherit(open[name], specs[name], l.s.clock.now())...)
-		p.mu.Unlock()
 	}
 	remediations, err := l.s.journal.Remediations(ctx, "", remediationsRead)
 	if err != nil {
-		return nil, fmt.Errorf("read remediations: %w", err)
+		return fmt.Errorf("read remediations: %w", err)
 	}
 	l.track(remediations)
-	return lost, nil
+	return nil
 }
 
 // changesPool lends workers the slice that detectors append to.
