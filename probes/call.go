@@ -3,6 +3,7 @@ package probes
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -16,6 +17,7 @@ import (
 type callSpec struct {
 	method  string
 	url     string
+	path    string  // appended to url, with its query
 	headers []field // names in canonical form, in order
 	body    string
 	bodyMax int64 // of the answer
@@ -46,11 +48,60 @@ const (
 // netHTTPOnly are headers whose meaning for the connection only net/http knows.
 var netHTTPOnly = []string{"Connection", "Expect", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Http2-Settings"}
 
+func (s *callSpec) equal(o *callSpec) bool {
+	return s.url == o.url && s.path == o.path && s.method == o.method && s.body == o.body && s.bodyMax == o.bodyMax &&
+		s.via == o.via && slices.Equal(s.headers, o.headers)
+}
+
+// lastCall keeps the call of the last run, which mostly is that of the next one too.
+type lastCall struct {
+	made *call
+	of   callSpec
+}
+
+func (l *lastCall) call(s callSpec) (*call, error) {
+	if l.made != nil && l.of.equal(&s) {
+		return l.made, nil
+	}
+	c, err := newCall(s)
+	if err != nil {
+		return nil, err
+	}
+	l.made, l.of = c, s
+	return c, nil
+}
+
+// withPath appends a path, and perhaps a query, to an address.
+func withPath(target, path string) (string, error) {
+	if path == "" {
+		return target, nil
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return "", errors.New("the address is not a URL")
+	}
+	more, err := url.Parse(path)
+	if err != nil || more.Scheme != "" || more.Host != "" {
+		return "", fmt.Errorf("path %q is not a path: write /health or /health?deep=1", path)
+	}
+	joined := u.JoinPath(more.EscapedPath())
+	if joined.RawQuery == "" || more.RawQuery == "" {
+		joined.RawQuery += more.RawQuery
+	} else {
+		joined.RawQuery += "&" + more.RawQuery
+	}
+	return joined.String(), nil
+}
+
 // newCall makes a call ready. Its errors mean that the request cannot be sent at all; they name no credential.
 func newCall(s callSpec) (*call, error) {
-	u, err := url.Parse(s.url)
+	target, err := withPath(s.url, s.path)
 	if err != nil {
-		return nil, fmt.Errorf("the address is not a URL")
+		return nil, err
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, errors.New("the address is not a URL")
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())

@@ -152,6 +152,12 @@ func sentence(text string) string {
 // errOwnLimit means that this process, not the target, is at its limit.
 var errOwnLimit = errors.New("no free connection slot on our side")
 
+// ownError is a fault of our own configuration, such as a file of certificates that is not there.
+type ownError struct{ err error }
+
+func (e *ownError) Error() string { return e.err.Error() }
+func (e *ownError) Unwrap() error { return e.err }
+
 // failed turns the error of a call into an observation. The rule: what the target did (refused, hung, reset, wrong
 // certificate, no such host) is Bad; what this machine lacks (file descriptors, ports, memory, permission, a route, a
 // name server that answers) is Unknown.
@@ -170,7 +176,7 @@ func isOurs(ctx context.Context, err error) bool {
 			return true
 		}
 	}
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(ctx.Err(), context.Canceled) || errors.As(err, new(*ownError)) {
 		return true
 	}
 	var dns *net.DNSError
@@ -183,7 +189,7 @@ func plainError(ctx context.Context, err error) string {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return "stopped before it ended"
-	case errors.Is(err, errOwnLimit), errors.As(err, new(*net.DNSError)):
+	case errors.Is(err, errOwnLimit), errors.As(err, new(*ownError)), errors.As(err, new(*net.DNSError)):
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer within the probe's timeout (" + err.Error() + ")"

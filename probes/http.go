@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -98,8 +97,7 @@ type httpProbe struct {
 	total   jsonPath
 	unit    string
 
-	made *call    // of the last run
-	of   callSpec // what made was made of
+	last lastCall
 }
 
 func buildHTTP(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, error) {
@@ -162,7 +160,7 @@ func (p *httpProbe) Probe(ctx context.Context) api.Observation {
 	start := time.Now()
 	for hop := 0; ; hop++ {
 		if err := p.env.do(ctx, c, a); err != nil {
-			return p.failed(ctx, c, err)
+			return failed(ctx, p.unit, c.method+" "+c.url.Redacted(), err)
 		}
 		if a.location == "" || !redirects(a.status) || p.with.Follow == "" || p.with.Follow == "none" {
 			break
@@ -174,20 +172,13 @@ func (p *httpProbe) Probe(ctx context.Context) api.Observation {
 	return p.judge(a, time.Since(start))
 }
 
-func (p *httpProbe) failed(ctx context.Context, c *call, err error) api.Observation {
-	if own := new(ownError); errors.As(err, &own) {
-		return blind(p.unit, err)
-	}
-	return failed(ctx, p.unit, c.method+" "+c.url.Redacted(), err)
-}
-
 // call gives the request, made anew only when an address or a credential has changed.
 func (p *httpProbe) call() (*call, error) {
 	target, err := p.env.target(p.with.URL, &p.spec, p.spec.Endpoint)
 	if err != nil {
 		return nil, err
 	}
-	s := callSpec{method: p.with.Method, bodyMax: p.with.BodyMax, url: target}
+	s := callSpec{method: p.with.Method, bodyMax: p.with.BodyMax, url: target, path: p.with.Path}
 	if s.body, err = p.env.secret(p.with.Body); err != nil {
 		return nil, err
 	}
@@ -204,45 +195,7 @@ func (p *httpProbe) call() (*call, error) {
 		}
 		s.headers = sortedFields(values)
 	}
-	if p.made != nil && p.of.equal(&s) {
-		return p.made, nil
-	}
-	of := s
-	if s.url, err = withPath(target, p.with.Path); err != nil {
-		return nil, err
-	}
-	c, err := newCall(s)
-	if err != nil {
-		return nil, err
-	}
-	p.made, p.of = c, of
-	return c, nil
-}
-
-func (s *callSpec) equal(o *callSpec) bool {
-	return s.url == o.url && s.body == o.body && s.via == o.via && slices.Equal(s.headers, o.headers)
-}
-
-// withPath appends a path, and perhaps a query, to an address.
-func withPath(target, path string) (string, error) {
-	if path == "" {
-		return target, nil
-	}
-	u, err := url.Parse(target)
-	if err != nil {
-		return "", errors.New("the address is not a URL")
-	}
-	more, err := url.Parse(path)
-	if err != nil || more.Scheme != "" || more.Host != "" {
-		return "", fmt.Errorf("path %q is not a path: write /health or /health?deep=1", path)
-	}
-	joined := u.JoinPath(more.EscapedPath())
-	if joined.RawQuery == "" || more.RawQuery == "" {
-		joined.RawQuery += more.RawQuery
-	} else {
-		joined.RawQuery += "&" + more.RawQuery
-	}
-	return joined.String(), nil
+	return p.last.call(s)
 }
 
 func redirects(status int) bool {
@@ -260,15 +213,15 @@ func (p *httpProbe) redirect(c *call, a *answer, hop int) (*call, error) {
 		return nil, fmt.Errorf("more than %d redirects, last from %s", hopsMax, c.url.Redacted())
 	case from == "https" && to != "https", to != "http" && to != "https":
 		return nil, fmt.Errorf("%s redirects from %s to %s, which is never followed", c.url.Redacted(), from, to)
-	case p.with.Follow != "any" && !strings.EqualFold(next.Hostname(), p.made.url.Hostname()):
+	case p.with.Follow != "any" && !strings.EqualFold(next.Hostname(), p.last.made.url.Hostname()):
 		return nil, fmt.Errorf("%s redirects to another host, %s; allow it with follow: any", c.url.Redacted(), next.Hostname())
 	}
-	s := callSpec{method: c.method, url: next.String(), body: c.body, bodyMax: c.bodyMax, via: c.via, headers: p.of.headers}
+	s := callSpec{method: c.method, url: next.String(), body: c.body, bodyMax: c.bodyMax, via: c.via, headers: p.last.of.headers}
 	if a.status <= 303 && c.method != http.MethodGet && c.method != http.MethodHead {
 		s.method, s.body = http.MethodGet, ""
 	}
 	s.headers = slices.DeleteFunc(slices.Clone(s.headers), func(f field) bool {
-		same := strings.EqualFold(next.Hostname(), p.made.url.Hostname())
+		same := strings.EqualFold(next.Hostname(), p.last.made.url.Hostname())
 		return f.name == "Host" || !same && !strings.HasPrefix(f.name, "Accept")
 	})
 	return newCall(s)

@@ -22,7 +22,11 @@ var Types = []Type{
 	httpType,
 	tcpType,
 	sqlType,
+	amqpQueueType,
 	heartbeatType,
+	fileDropType,
+	prometheusType,
+	reconcileType,
 }
 
 // Prober is one probe made ready. Probe runs it once, within ctx's deadline; it never runs twice at the same time.

@@ -99,7 +99,9 @@ func refusing(t testing.TB) string {
 
 func TestHTTPVerdicts(t *testing.T) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/ok", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"status":"ok","queue":{"depth":7,"total":"20"},"items":[{"id":1}]}`)) })
+	mux.HandleFunc("/ok", func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(`{"status":"ok","queue":{"depth":7,"total":"20"},"items":[{"id":1}]}`))
+	})
 	mux.HandleFunc("/html", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`<html>login</html>`)) })
 	mux.HandleFunc("/500", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { time.Sleep(30 * time.Millisecond) })

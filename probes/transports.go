@@ -146,12 +146,6 @@ func readBounded(path string, bytesMax int64) ([]byte, error) {
 	return data, err
 }
 
-// ownError is a fault of our own configuration, such as a file of certificates that is not there.
-type ownError struct{ err error }
-
-func (e *ownError) Error() string { return e.err.Error() }
-func (e *ownError) Unwrap() error { return e.err }
-
 // exchange sends a call by net/http and reads the answer.
 func (t *transports) exchange(ctx context.Context, c *call, a *answer) error {
 	tr, err := t.of(c.via)
