@@ -150,7 +150,7 @@ func shown(e api.Expectation, script []told, from, to float64) bool {
 		before, inside, last := 0, 0, ""
 		for _, x := range script {
 			switch {
-			case x.probe != name || x.at > to:
+			case x.probe != name || x.at > to || x.at == to && x.what != "ok": // a hold ends just before its end
 			case x.what == "ok" && x.at <= from:
 				before, last = before+1, "ok"
 			case x.what == "ok":
