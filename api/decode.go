@@ -195,7 +195,8 @@ func (d decoder) params(n *node, v reflect.Value, path string) {
 		d.at(n, "wrong-type", path+" must be a mapping (key: value), not "+n.describe(), "indent the parameters below it")
 		return
 	}
-	v.Set(reflect.ValueOf(Params{node: n, file: d.file, line: n.line, col: n.col}))
+	own := *n // a copy, so that the parameters do not keep the whole document
+	v.Set(reflect.ValueOf(Params{node: &own, file: d.file, line: n.line, col: n.col}))
 }
 
 // text decodes a type that reads itself from text: Duration, Percent, Rate.

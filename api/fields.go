@@ -102,8 +102,15 @@ func (f *field) rules(tag string, t reflect.Type) {
 	}
 }
 
+// closestMax is how many candidates closest looks at: enough for people, and bounded for hostile input.
+const closestMax = 2000
+
 // closest finds the candidate that was probably meant; "" where none is near.
 func closest(word string, candidates []string) string {
+	candidates = candidates[:min(len(candidates), closestMax)]
+	if len(word) > 100 {
+		return ""
+	}
 	best, bestDistance := "", 1+max(1, len(word)/3)
 	for _, c := range candidates {
 		if strings.EqualFold(c, word) {

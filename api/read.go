@@ -15,7 +15,9 @@ import (
 // Limits of what is read. They are far above any real configuration, and keep a hostile file from costing more than a moment.
 const (
 	fileMax     = 10 << 20  // bytes of one file
-	valuesMax   = 1_500_000 // separators in one file: about the number of its values
+	tokenMax    = 3_000_000 // about the keys and values of one file
+	chunkMax    = 1 << 20   // bytes of one document, as in Kubernetes; also of all documents with syntax errors together
+	documentMax = 100_000   // documents in one file
 	depthMax    = 100       // levels of nesting
 	findingsMax = 200       // findings reported per file
 )
@@ -41,22 +43,56 @@ func (r *reader) errorAt(line, col int, rule, message, hint string) {
 	r.add(Finding{Pos: Pos{r.file, line, col}, Severity: SeverityError, Rule: rule, Message: message, Hint: hint})
 }
 
-// documents reads every document of a file. A document with a syntax error is reported and left out; the others are read
-// all the same.
-func (r *reader) documents(data []byte) []node {
+// source is where a document was read from: enough to read it again when a later finding needs a place in it. That costs
+// nothing until there is one, while keeping every document would cost ten times the file.
+type source struct {
+	file  string
+	chunk []byte // of the file
+	lines int    // of the file before the chunk
+	nth   int    // of the documents in the chunk; nearly always 0
+	line  int    // on which the document starts
+}
+
+// read reads the document once more.
+func (s source) read() *node {
+	docs, _ := (&reader{file: s.file}).parse(s.chunk, s.lines)
+	if s.nth >= len(docs) {
+		return &node{line: int32(s.line), col: 1}
+	}
+	return &docs[s.nth]
+}
+
+// documents reads every document of a file and calls each for it. A document with a syntax error is reported and left out;
+// the others are read all the same.
+func (r *reader) documents(data []byte, each func(*node, source)) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	if !r.acceptable(data) {
-		return nil
+		return
 	}
-	var docs []node
-	line := 0
-	for len(data) > 0 {
+	count, line, bad := 0, 0, 0
+	for ; len(data) > 0 && len(r.findings) <= findingsMax; count++ {
 		chunk, rest := cutDocument(data)
-		docs = append(docs, r.parse(chunk, line)...)
+		switch {
+		case count == documentMax:
+			r.errorAt(line+1, 1, "too-large", fmt.Sprintf("the file has more than %d documents", documentMax), "split it into several files")
+			return
+		case len(chunk) > chunkMax:
+			r.errorAt(line+1, 1, "too-large", fmt.Sprintf("the document has %d bytes; the most is %d (1 MB)", len(chunk), chunkMax), "keep data out of specs, or split them")
+			return
+		}
+		docs, ok := r.parse(chunk, line)
+		if !ok {
+			if bad += len(chunk); bad > chunkMax {
+				r.errorAt(line+1, 1, "too-many", "too much of this file is not YAML; the rest was not read", "mend the first findings and check again")
+				return
+			}
+		}
+		for i := range docs {
+			each(&docs[i], source{r.file, chunk, line, i, int(docs[i].line)})
+		}
 		line += bytes.Count(chunk, []byte("\n"))
 		data = rest
 	}
-	return docs
 }
 
 // acceptable refuses what must not reach the parser.
@@ -80,15 +116,23 @@ func (r *reader) acceptable(data []byte) bool {
 		r.errorAt(line, col, "encoding", "this is not UTF-8 text", "save the file as UTF-8")
 		return false
 	}
-	values := 0
-	for _, sep := range []string{"\n", ",", ": ", "- "} {
-		values += bytes.Count(data, []byte(sep))
-	}
-	if values > valuesMax {
-		r.errorAt(1, 1, "too-large", fmt.Sprintf("the file has about %d values; the most is %d", values, valuesMax), "split it into several files")
+	if n := tokens(data); n > tokenMax {
+		r.errorAt(1, 1, "too-large", fmt.Sprintf("the file has about %d keys and values; the most is %d", n, tokenMax), "split it into several files")
 		return false
 	}
 	return true
+}
+
+// tokens counts what parts keys and values from each other: about as many as there are.
+func tokens(data []byte) int {
+	n := 0
+	for _, c := range data {
+		switch c {
+		case '\n', '\r', ',', ':', '-', '?', '[', '{', '"', '\'', '!', '&', '*':
+			n++
+		}
+	}
+	return n
 }
 
 // cutDocument splits off the first document: up to the next line that starts with "---". At the start of a line that always
@@ -108,21 +152,21 @@ func cutDocument(data []byte) (doc, rest []byte) {
 
 var yamlLimits = loaderlimits.New(loaderlimits.DepthValue(depthMax))
 
-// parse reads one chunk; line is the number of lines before it.
-func (r *reader) parse(chunk []byte, line int) []node {
+// parse reads one chunk; line is the number of lines before it. It tells whether the parser understood all of it.
+func (r *reader) parse(chunk []byte, line int) ([]node, bool) {
 	loader, err := yaml.NewLoader(bytes.NewReader(chunk), yaml.WithPlugin(yamlLimits))
 	if err != nil {
 		r.errorAt(line+1, 1, "syntax", err.Error(), "")
-		return nil
+		return nil, false
 	}
 	var docs []node
 	for {
 		var doc yaml.Node
 		if err := loader.Load(&doc); errors.Is(err, io.EOF) {
-			return docs
+			return docs, true
 		} else if err != nil {
 			r.syntax(err, chunk, line)
-			return docs
+			return docs, false
 		}
 		if len(doc.Content) == 0 || isEmpty(doc.Content[0]) {
 			continue

@@ -13,20 +13,15 @@ type Set struct {
 	Playbooks    []Playbook    `json:"playbooks,omitempty"`
 	Calendars    []Calendar    `json:"calendars,omitempty"`
 
-	places map[object]source // where each object was read from, for findings that come later
+	// Where each object was read from, for findings that come later. Objects with errors are here too, though not in the
+	// lists: so a reference to one is not reported as dangling.
+	places map[object]source
 }
 
 // object names one object of a Set.
 type object struct {
 	kind Kind
 	name string
-}
-
-// source is the document that an object was read from. Objects with errors have one too, though they are not in the Set:
-// so a reference to one is not reported as dangling.
-type source struct {
-	file string
-	doc  *node
 }
 
 // kinds lists the kinds in the order of the reference pages.
@@ -49,10 +44,7 @@ func DecodeFiles(files []string, read func(file string) ([]byte, error)) (Set, F
 		if err != nil {
 			r.errorAt(1, 1, "unreadable", "read "+file+": "+err.Error(), "check that the file exists and may be read")
 		}
-		docs := r.documents(data)
-		for i := range docs {
-			set.document(decoder{r}, &docs[i])
-		}
+		r.documents(data, func(n *node, src source) { set.document(decoder{r}, n, src) })
 		r.findings.Sort()
 		all = append(all, r.findings...)
 	}
@@ -60,7 +52,7 @@ func DecodeFiles(files []string, read func(file string) ([]byte, error)) (Set, F
 }
 
 // document decodes one document and adds it to the Set.
-func (s *Set) document(d decoder, n *node) {
+func (s *Set) document(d decoder, n *node, src source) {
 	if n.tagged {
 		return
 	}
@@ -81,10 +73,10 @@ func (s *Set) document(d decoder, n *node) {
 	}
 	id := object{kind, name.value}
 	if first, taken := s.places[id]; taken {
-		d.at(name, "duplicate-object", fmt.Sprintf("there already is a %s named %q, at %s:%d", kind, name.value, first.file, first.doc.line), "choose another name")
+		d.at(name, "duplicate-object", fmt.Sprintf("there already is a %s named %q, at %s:%d", kind, name.value, first.file, first.line), "choose another name")
 		return
 	}
-	s.places[id] = source{d.file, n}
+	s.places[id] = src
 	if !Findings(d.findings[before:]).Failed() {
 		s.add(target.Interface())
 	}
@@ -140,14 +132,4 @@ func (d decoder) header(n *node) Kind {
 		return ""
 	}
 	return Kind(k.value)
-}
-
-// pos finds the place of a field of an object, by a path such as spec.steps[2].do; zero for a Set built in Go.
-func (s Set) pos(o object, path string) Pos {
-	src, ok := s.places[o]
-	if !ok {
-		return Pos{}
-	}
-	n := src.doc.at(path)
-	return Pos{src.file, int(n.line), int(n.col)}
 }

@@ -45,6 +45,9 @@ type validator struct {
 	workflows    map[string]*Workflow
 	probes       map[string]*Probe
 	playbooks    map[string]*Playbook
+
+	read    object // the object that doc was read for
+	readDoc *node
 }
 
 func (v *validator) index() {
@@ -82,8 +85,40 @@ func (v *validator) name(kind Kind, name string) {
 	v.names[kind] = append(v.names[kind], name)
 }
 
+// add reports a finding unless there are too many already; the last one says so.
+func (v *validator) add(f Finding) {
+	if len(v.findings) == findingsMax {
+		f = Finding{Pos: f.Pos, Severity: SeverityError, Rule: "too-many", Message: fmt.Sprintf("more than %d findings; the rest is not shown", findingsMax), Hint: "mend the first ones and check again"}
+	}
+	if len(v.findings) <= findingsMax {
+		v.findings = append(v.findings, f)
+	}
+}
+
+// node finds the value of a field of an object, by a path such as spec.steps[2].do; nil for a Set built in Go.
+func (v *validator) node(o object, path string) *node {
+	src, ok := v.set.places[o]
+	if !ok {
+		return nil
+	}
+	if v.readDoc == nil || v.read != o {
+		v.read, v.readDoc = o, src.read()
+	}
+	return v.readDoc.at(path)
+}
+
+func (v *validator) pos(o object, path string) Pos {
+	n := v.node(o, path)
+	if n == nil {
+		return Pos{}
+	}
+	return Pos{v.set.places[o].file, int(n.line), int(n.col)}
+}
+
 func (v *validator) report(severity Severity, o object, path, rule string, text [2]string) {
-	v.findings = append(v.findings, Finding{Pos: v.set.pos(o, path), Severity: severity, Rule: rule, Message: string(o.kind) + " " + o.name + ": " + text[0], Hint: text[1]})
+	if len(v.findings) <= findingsMax {
+		v.add(Finding{Pos: v.pos(o, path), Severity: severity, Rule: rule, Message: string(o.kind) + " " + o.name + ": " + text[0], Hint: text[1]})
+	}
 }
 
 func (v *validator) error(o object, path, rule, message, hint string) {

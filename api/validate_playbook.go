@@ -55,7 +55,7 @@ func (v *validator) trigger(o object, on *Trigger) {
 		}
 	}
 	if n := on.Confirm.AtLeast; n > len(independent) {
-		v.error(o, "spec.on.confirm.atLeast", "never-confirmed", fmt.Sprintf("atLeast is %d, but the anomalies come from only %d independent probes: it is never met", n, len(independent)), "name anomalies of more probes, or lower atLeast; two anomalies of one probe count once")
+		v.error(o, "spec.on.confirm.atLeast", "never-confirmed", fmt.Sprintf("atLeast is %d, but the anomalies come from only %d independent probe%s: it is never met", n, len(independent), plural(len(independent))), "name anomalies of more probes, or lower atLeast; two anomalies of one probe count once")
 	}
 }
 
@@ -135,11 +135,11 @@ func (v *validator) condition(o object, path, text string) {
 		return
 	}
 	for _, m := range mistakes {
-		pos := v.set.pos(o, path)
-		if src, ok := v.set.places[o]; ok {
-			pos = src.doc.at(path).inside(src.file, m.Line, m.Col)
+		var pos Pos
+		if n := v.node(o, path); n != nil {
+			pos = n.inside(v.set.places[o].file, m.Line, m.Col)
 		}
-		v.findings = append(v.findings, Finding{Pos: pos, Severity: SeverityError, Rule: "condition", Message: fmt.Sprintf("Playbook %s: %s: %s", o.name, path, m.Message), Hint: m.Hint})
+		v.add(Finding{Pos: pos, Severity: SeverityError, Rule: "condition", Message: fmt.Sprintf("Playbook %s: %s: %s", o.name, path, m.Message), Hint: m.Hint})
 	}
 }
 
@@ -155,4 +155,11 @@ func (n *node) inside(file string, line, col int) Pos {
 		return Pos{file, int(n.line), int(n.inner) + col - 1}
 	}
 	return Pos{file, int(n.line) + line - 1, col}
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
 }
