@@ -163,3 +163,28 @@ func (c changed) outcome() api.Outcome {
 	}
 	return failed("%s", c.err)
 }
+
+// checkStatement accepts one statement that changes or selects rows. A second one, or a COMMIT, would slip past the row cap.
+func checkStatement(text string) error {
+	word, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	word, _, _ = strings.Cut(word, "\n")
+	switch strings.ToLower(word) {
+	case "insert", "update", "delete", "merge", "replace", "with", "select", "notify":
+	default:
+		return fmt.Errorf("statement begins with %.20q; it may be INSERT, UPDATE, DELETE, MERGE, REPLACE, WITH, SELECT or NOTIFY, so that what it touches can be counted and rolled back", word)
+	}
+	quoted := rune(0)
+	for i, c := range text {
+		switch {
+		case quoted != 0:
+			if c == quoted {
+				quoted = 0
+			}
+		case c == '\'' || c == '"' || c == '`':
+			quoted = c
+		case c == ';' && strings.TrimSpace(text[i+1:]) != "":
+			return errors.New("statement has a ';' in its middle; give one statement only")
+		}
+	}
+	return nil
+}

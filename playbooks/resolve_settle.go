@@ -46,7 +46,7 @@ func (p *settleParams) check(env *Env) error {
 		if !slices.Contains(p.Args, "key") {
 			return errors.New("settle: args does not bind key, so the statement is about no work in particular")
 		}
-		return nil
+		return checkStatement(p.Statement)
 	}
 	if _, err := fillBody(p.Body, doubt{}.values(nil)); err != nil {
 		return err
