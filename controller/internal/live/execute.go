@@ -242,8 +242,14 @@ func (e *executor) act(c *engine.Command, r runner) {
 	}
 	e.ended(c, engine.Result{Outcome: api.Outcome{Result: silence(c.Kind), Text: why}})
 	e.s.log.Warn("a step did not return by its deadline", "kind", c.Kind, "playbook", c.Playbook, "step", c.Step, "remediation", c.Remediation)
-	e.report(c, <-answer)
+	late := *c
+	late.ID += lateSuffix
+	e.report(&late, <-answer)
 }
+
+// lateSuffix gives a result that comes after its command was given up an id of its own, so that it is kept as evidence instead of
+// being taken for a repetition.
+const lateSuffix = "+late"
 
 // silence is what no answer means.
 func silence(k engine.CommandKind) api.Result {

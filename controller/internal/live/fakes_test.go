@@ -109,6 +109,7 @@ type script struct {
 	events   []engine.Event
 	applied  int
 	restored string
+	open     []api.Anomaly
 	step     func(engine.Event) engine.Output
 }
 
@@ -128,6 +129,8 @@ func (s *script) Incident(string) *api.Incident       { return nil }
 func (s *script) Remediation(string) *api.Remediation { return nil }
 func (s *script) Playbooks() []api.PlaybookStatus     { return nil }
 func (s *script) Pauses() []api.Pause                 { return nil }
+func (s *script) Open() []api.Anomaly                 { return s.open }
+func (s *script) Halted() string                      { return "" }
 
 func (s *script) seen(match func(engine.Event) bool) (n int) {
 	s.mu.Lock()

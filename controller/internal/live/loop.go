@@ -218,7 +218,7 @@ func (l *loop) tick() {
 
 // step feeds one event. Where the core breaks, it is never asked again: acting stops, the log says why, and probing goes on.
 func (l *loop) step(e engine.Event) (err error) {
-	if why := l.s.halted.Load(); why != nil {
+	if why := l.s.broken.Load(); why != nil {
 		return &api.Error{Code: api.CodeUnavailable, Message: "the controller no longer acts: " + *why, Hint: "restart the controller once the cause is known"}
 	}
 	e.At = l.s.clock.now()
@@ -229,7 +229,7 @@ func (l *loop) step(e engine.Event) (err error) {
 		}
 		why := fmt.Sprintf("the deciding core broke: %v", r)
 		l.s.log.Error("the core broke; acting stops, probing goes on", "panic", r, "stack", stack())
-		l.s.halted.Store(&why)
+		l.s.broken.Store(&why)
 		l.wake = time.Time{}
 		l.entries = append(l.entries, api.Entry{At: e.At, Kind: api.EntryInvariant, Text: "Acting stopped because " + why + ". Probing goes on."})
 		err = api.Errorf(api.CodeInternal, "%s", why)
@@ -322,16 +322,16 @@ func (l *loop) track(changed []api.Remediation) {
 }
 
 func (l *loop) publishView() {
-	if l.s.halted.Load() != nil {
+	if l.s.broken.Load() != nil {
 		return // a broken core is not asked
 	}
-	l.s.view.Store(&view{playbooks: l.state.Playbooks(), pauses: l.state.Pauses()})
+	l.s.view.Store(&view{playbooks: l.state.Playbooks(), pauses: l.state.Pauses(), halted: l.state.Halted()})
 	l.s.figures.working.Store(int64(len(l.working)))
 }
 
 // snapshot keeps the state in the background, so that a restart reads few entries.
 func (l *loop) snapshot(now bool) {
-	if l.unsaved == 0 || l.s.halted.Load() != nil || (!now && l.unsaved < snapshotEvery) {
+	if l.unsaved == 0 || l.s.broken.Load() != nil || (!now && l.unsaved < snapshotEvery) {
 		return
 	}
 	select {

@@ -136,7 +136,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descQueue, float64(s.queue.len()))
 	gauge(descPaused, float64(len(s.Pauses())))
 	halted := 0.0
-	if s.halted.Load() != nil {
+	if s.haltedBy() != "" {
 		halted = 1
 	}
 	gauge(descHalted, halted)

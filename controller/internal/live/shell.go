@@ -46,6 +46,8 @@ type core interface {
 	Remediation(id string) *api.Remediation
 	Playbooks() []api.PlaybookStatus
 	Pauses() []api.Pause
+	Open() []api.Anomaly
+	Halted() string
 }
 
 // Shell is the live shell. Make one with New, then call Run once.
@@ -66,7 +68,7 @@ type Shell struct {
 	view     atomic.Pointer[view]
 	ready    atomic.Bool
 	fatal    atomic.Pointer[error]
-	halted   atomic.Pointer[string]
+	broken   atomic.Pointer[string] // the core panicked: why
 	stopping atomic.Bool
 
 	mu      sync.Mutex // guards what a reload changes
@@ -81,6 +83,7 @@ type Shell struct {
 type view struct {
 	playbooks []api.PlaybookStatus
 	pauses    []api.Pause
+	halted    string // why the engine no longer acts
 }
 
 // New makes a shell and its probes. It does no I/O; Run does.
@@ -214,11 +217,19 @@ func (s *Shell) Ready() error {
 	if !s.ready.Load() {
 		return api.Errorf(api.CodeUnavailable, "the controller is still reading its journal")
 	}
-	if why := s.halted.Load(); why != nil {
-		return &api.Error{Code: api.CodeUnavailable, Message: "the controller probes but no longer acts: " + *why,
-			Hint: "read the controller.halted entry of the audit log, then restart the controller"}
+	if why := s.haltedBy(); why != "" {
+		return &api.Error{Code: api.CodeUnavailable, Message: "the controller probes but no longer acts: " + why,
+			Hint: "read the controller.halted entry of the audit log"}
 	}
 	return nil
+}
+
+// haltedBy says why acting has stopped for good; empty where it has not.
+func (s *Shell) haltedBy() string {
+	if why := s.broken.Load(); why != nil {
+		return *why
+	}
+	return s.view.Load().halted
 }
 
 // Health tells whether the process is of any use: nil, or the error that ended it.

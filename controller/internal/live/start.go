@@ -94,12 +94,8 @@ func (l *loop) resume(ctx context.Context) error {
 	}
 	l.s.figures.opened(len(incidents))
 	open := map[string][]api.Anomaly{}
-	for _, i := range incidents {
-		for _, a := range i.Anomalies {
-			if !a.Cleared && !holds(open[a.Probe], a.ID()) {
-				open[a.Probe] = append(open[a.Probe], a)
-			}
-		}
+	for _, a := range l.state.Open() {
+		open[a.Probe] = append(open[a.Probe], a)
 	}
 	l.s.mu.Lock()
 	config := l.s.config.Probes
