@@ -150,5 +150,8 @@ func burnRules(b *BurnRate, report detectorReport) {
 		report("burnRate.short", fmt.Sprintf("the short window %s is not shorter than the long one %s", b.Short, b.Long), "write short: 5m and long: 1h")
 	case b.Objective.PPM <= 0 || b.Objective.PPM >= 1_000_000:
 		report("burnRate.objective", fmt.Sprintf("an objective of %s leaves no error budget to burn, or nothing but", b.Objective), "write a share below 100%, such as 99.9%")
+	case b.Factor*float64(1_000_000-b.Objective.PPM) > 1_000_000:
+		most := 1_000_000 / float64(1_000_000-b.Objective.PPM)
+		report("burnRate.factor", fmt.Sprintf("an objective of %s burns at most %.3g times as fast, never %v times: it never opens", b.Objective, most, b.Factor), fmt.Sprintf("write a factor well below %.3g", most))
 	}
 }
