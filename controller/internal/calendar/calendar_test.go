@@ -39,7 +39,7 @@ func TestBlocked(t *testing.T) {
 	c := must(t, usBanking())
 	for _, x := range []struct{ name, at, until, reason string }{
 		{"well before the guard", "2026-11-20T16:14:59-05:00", "", ""},
-		{"the guard begins", "2026-11-20T16:15:00-05:00", "2026-11-20T16:45:00-05:00", "cut-off fed-window-3 is at Fri 2026-11-20 16:45 EST, and nothing starts within 30m0s before it"},
+		{"the guard begins", "2026-11-20T16:15:00-05:00", "2026-11-20T16:45:00-05:00", "cut-off fed-window-3 is at Fri 2026-11-20 16:45 EST, and nothing starts within 30m before it"},
 		{"the last moment", "2026-11-20T16:44:59.999999999-05:00", "2026-11-20T16:45:00-05:00", "fed-window-3"},
 		{"the cut-off itself is free", "2026-11-20T16:45:00-05:00", "", ""},
 		{"another zone's clock", "2026-11-20T21:20:00Z", "2026-11-20T16:45:00-05:00", "fed-window-3"},

@@ -48,8 +48,8 @@ func newRatio(c api.Ratio) (*ratio, error) {
 		return nil, fmt.Errorf("ratio below %s must be less than above %s", c.Below, c.Above)
 	case c.Window.Duration < time.Second || c.MinTotal < 1:
 		return nil, errors.New("ratio window must be at least 1s and minTotal at least 1")
-	case c.Confidence.PPM <= 500_000 || c.Confidence.PPM >= 1_000_000:
-		return nil, fmt.Errorf("ratio confidence %s: want more than 50%% and less than 100%%", c.Confidence)
+	case c.Confidence.PPM < 500_000 || c.Confidence.PPM >= 1_000_000:
+		return nil, fmt.Errorf("ratio confidence %s: want at least 50%% and less than 100%%", c.Confidence)
 	}
 	z := math.Sqrt2 * math.Erfinv(2*c.Confidence.Ratio()-1)
 	return &ratio{above: c.Above, below: c.Below, window: c.Window.Duration, z: z, minTotal: float64(c.MinTotal)}, nil
