@@ -196,6 +196,10 @@ func (s *State) word(r *remediation, i int, d api.Decision) {
 	what := "happened"
 	if d.Verb == api.VerbVoid {
 		what = "did not happen"
+		if in := r.Steps[i].Intent; in != nil && s.now.Before(in.Deadline) {
+			s.refuseWord(d, r, "the call may still reach its target until %s; look again after that", in.Deadline.Format("15:04:05"))
+			return
+		}
 	}
 	s.decided(r, i, d, fmt.Sprintf("%s says that step %s of %s %s.", d.By, name, r.Plan.Name, what))
 }

@@ -293,7 +293,7 @@ func (s *State) intend(r *remediation, i int, kind api.EntryKind, e *api.Estimat
 	if q.repeat() == api.Keyed {
 		in.Until = st.Until
 		if in.Until.IsZero() {
-			in.Until = s.now.Add(q.Plan.Action.Retention)
+			in.Until = s.now.Add(q.Plan.Action.Retention - q.Plan.Action.Retention/20) // clocks differ
 		}
 	}
 	return s.step(r, i, api.Entry{Kind: kind, Attempt: st.Attempt + 1, Estimate: e, Intent: in, Text: text})

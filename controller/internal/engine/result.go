@@ -20,6 +20,7 @@ func (s *State) result(res *Result) {
 	}
 	for _, r := range s.d.Remediations {
 		if p := r.pend; p != nil && p.id == res.Command && r.End == "" {
+			s.seen.add(p.id)
 			s.settle(r, p, res)
 			return
 		}
@@ -49,7 +50,6 @@ func parseCommand(id string) (rem, step string, kind CommandKind) {
 
 // settle applies the result of the command that a remediation waits for.
 func (s *State) settle(r *remediation, p *pending, res *Result) {
-	s.seen.add(p.id)
 	r.pend = nil
 	o := res.Outcome
 	switch p.kind {
