@@ -102,8 +102,9 @@ func (p *fileDropProbe) Probe(ctx context.Context) api.Observation {
 	}
 	result := make(chan api.Observation, 1)
 	go func() {
-		defer func() { <-p.busy }()
-		result <- p.look(ctx, time.Now())
+		o := p.look(ctx, time.Now())
+		<-p.busy
+		result <- o
 	}()
 	select {
 	case o := <-result:

@@ -213,6 +213,7 @@ type head struct {
 	length   int64 // of the body; -1 where it ends with the connection
 	size     int   // bytes of the header
 	location string
+	located  bool // a Location was there
 }
 
 // bodyless tells whether a response has no body, whatever its header says.
@@ -289,8 +290,11 @@ func (h *head) field(line []byte) bool {
 			return h.contentLength(value)
 		}
 	case len("Location"):
-		if bytes.EqualFold(name, []byte("Location")) && h.location == "" {
-			h.location = string(value)
+		if bytes.EqualFold(name, []byte("Location")) {
+			if h.located {
+				return false
+			}
+			h.location, h.located = string(value), true
 		}
 	case len("Transfer-Encoding"):
 		return !bytes.EqualFold(name, []byte("Transfer-Encoding"))
