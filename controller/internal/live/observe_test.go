@@ -1,0 +1,303 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/engine"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestClockNeverGoesBack(t *testing.T) {
+	day := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	c := &clock{last: day}
+	steps := []struct {
+		name string
+		wall time.Duration // after day
+		mono time.Duration
+		want time.Duration
+	}{
+		{"time passes", time.Second, time.Second, time.Second},
+		{"set forward by an hour: followed at once", time.Hour, 2 * time.Second, time.Hour},
+		{"set back by an hour: half speed", 4 * time.Second, 4 * time.Second, time.Hour + time.Second},
+		{"and still half speed", 6 * time.Second, 6 * time.Second, time.Hour + 2*time.Second},
+		{"until the wall clock has caught up", 2 * time.Hour, 2 * time.Hour, 2 * time.Hour},
+		{"a late reader changes nothing", time.Hour, time.Hour, 2 * time.Hour},
+	}
+	for _, s := range steps {
+		if got := c.at(day.Add(s.wall), s.mono).Sub(day); got != s.want {
+			t.Errorf("%s: %s after noon, want %s", s.name, got, s.want)
+		}
+	}
+	c.atLeast(day)
+	if got := c.last.Sub(day); got != 2*time.Hour {
+		t.Errorf("an older journal moved the clock to %s", got)
+	}
+}
+
+func TestRingKeepsTheLastHundred(t *testing.T) {
+	var r ring
+	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	verdicts := []api.Verdict{api.OK, api.Bad, api.Unknown}
+	var last time.Time
+	for i := range 257 {
+		last = begin.Add(time.Duration(i) * 10 * time.Second)
+		r.add(&api.Observation{At: last, Verdict: verdicts[i%3], Value: float64(i) / 3, Took: time.Duration(i) * time.Millisecond})
+	}
+	got := r.list(last)
+	if len(got) != ringMax || cap(r.slots) != ringMax {
+		t.Fatalf("%d results in %d places", len(got), cap(r.slots))
+	}
+	for k, res := range got {
+		i := 157 + k
+		want := Result{At: begin.Add(time.Duration(i) * 10 * time.Second), Verdict: verdicts[i%3], Value: float64(i) / 3, Took: time.Duration(i) * time.Millisecond}
+		if res != want {
+			t.Fatalf("result %d is %+v, want %+v", k, res, want)
+		}
+	}
+}
+
+func TestMinutesRollUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &memory{slowRolls: 3 * time.Second} // a slow store delays no probe
+		var n atomic.Int64
+		probes := manyProbes(1, 10*time.Second, func(int) sight {
+			return func(context.Context) api.Observation {
+				time.Sleep(20 * time.Millisecond)
+				switch i := n.Add(1); i % 6 {
+				case 0:
+					return api.Observation{Verdict: api.Unknown, Value: 999}
+				case 1:
+					return api.Observation{Verdict: api.Bad, Value: 5}
+				default:
+					return api.Observation{Verdict: api.OK, Value: float64(i % 6)}
+				}
+			}
+		})
+		probes[0].Spec.Detect = nil
+		r := start(t, Options{Config: Config{Probes: probes}}, disk, nil)
+		time.Sleep(3*time.Minute + 15*time.Second)
+		r.stop()
+		if len(disk.rollups) != 4 {
+			t.Fatalf("%d minutes stored, want three and the one that ran at the stop: %+v", len(disk.rollups), disk.rollups)
+		}
+		for i, row := range disk.rollups[:3] {
+			if row.Runs != 6 || row.Bad != 1 || row.Unknown != 1 || row.Min != 2 || row.Max != 5 || row.Sum != 5+2+3+4+5 ||
+				row.TookSum != 120*time.Millisecond || row.TookMax != 20*time.Millisecond || row.Probe != "probe-00000" {
+				t.Errorf("minute %d: %+v", i, row)
+			}
+			if i > 0 && row.Minute.Sub(disk.rollups[i-1].Minute) != time.Minute {
+				t.Errorf("minutes %s and %s follow each other", disk.rollups[i-1].Minute, row.Minute)
+			}
+		}
+	})
+}
+
+func TestRollupsThatCannotBeStoredAreBounded(t *testing.T) {
+	r := &rollups{journal: &memory{}}
+	var m minute
+	m.add("p", &api.Observation{At: time.Unix(60, 0), Verdict: api.OK})
+	row := m.row("p")
+	for range rollupRowsMax + 1 {
+		r.add(row)
+	}
+	if n := r.waiting(); n > rollupRowsMax || r.lost.Load()+int64(n) != rollupRowsMax+1 {
+		t.Errorf("%d wait and %d are lost of %d", n, r.lost.Load(), rollupRowsMax+1)
+	}
+}
+
+// An expectation sees the observations of its probes, which run soon and often while it waits.
+func TestExpectationsAreDecidedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ill atomic.Bool
+		ill.Store(true)
+		var asked, decided time.Time
+		var result api.Outcome
+		core := &script{}
+		core.step = func(e engine.Event) (out engine.Output) {
+			switch {
+			case e.Pause != nil:
+				asked = e.At
+				out.Entries = []api.Entry{{Kind: api.EntryPaused}}
+				out.Commands = []engine.Command{{ID: "r1/proof/expect-1.1", Kind: engine.Expect, Deadline: e.At.Add(time.Minute),
+					Expectation: &api.Expectation{Probes: []string{"probe-00000"}, OK: 3, Within: time.Minute}}}
+			case e.Result != nil:
+				decided, result = e.At, e.Result.Outcome
+			}
+			return out
+		}
+		r := start(t, Options{Config: Config{Probes: manyProbes(1, 30*time.Second, func(int) sight {
+			return func(context.Context) api.Observation {
+				if ill.Load() {
+					return api.Observation{Verdict: api.Bad, Reason: "refused"}
+				}
+				return api.Observation{Verdict: api.OK}
+			}
+		})}}, nil, core)
+		time.Sleep(31 * time.Second)
+		if err := r.Pause(context.Background(), api.Pause{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		ill.Store(false)
+		time.Sleep(10 * time.Second)
+		if took := decided.Sub(asked); result.Result != api.ResultDone || took > 5*time.Second+4*hurryPause {
+			t.Errorf("decided after %s as %+v; want done within 2 s after the probe was well", took, result)
+		}
+		runs := r.status("probe-00000").Runs
+		time.Sleep(60 * time.Second)
+		if n := r.status("probe-00000").Runs - runs; n > 2 {
+			t.Errorf("%d runs in a minute after the expectation was decided: the probe is still hurried", n)
+		}
+		r.stop()
+	})
+}
+
+// An expectation whose probe is edited meanwhile goes on with the new one; without the probe it fails at its time.
+func TestExpectationsSurviveReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var result *api.Outcome
+		core := &script{}
+		core.step = func(e engine.Event) (out engine.Output) {
+			switch {
+			case e.Pause != nil:
+				out.Entries = []api.Entry{{Kind: api.EntryPaused}}
+				out.Commands = []engine.Command{{ID: "r1/proof/expect-1.1", Kind: engine.Expect, Deadline: e.At.Add(time.Minute),
+					Expectation: &api.Expectation{Probes: []string{"probe-00000"}, OK: 3, Within: time.Minute}}}
+			case e.Result != nil:
+				result = &e.Result.Outcome
+			}
+			return out
+		}
+		bad := func(int) sight {
+			return func(context.Context) api.Observation { return api.Observation{Verdict: api.Bad} }
+		}
+		r := start(t, Options{Config: Config{Probes: manyProbes(1, 10*time.Second, bad)}}, nil, core)
+		r.Pause(context.Background(), api.Pause{})
+		time.Sleep(5 * time.Second)
+		edited := manyProbes(1, 20*time.Second, func(int) sight { return good })
+		if err := r.Reload(Config{Probes: edited}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if result == nil || result.Result != api.ResultDone {
+			t.Errorf("the expectation came to %+v", result)
+		}
+		r.stop()
+	})
+}
+
+func TestCountedValuesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var value atomic.Int64
+		core := &script{}
+		probes := manyProbes(2, time.Second, func(int) sight {
+			return func(context.Context) api.Observation {
+				return api.Observation{Verdict: api.OK, Value: float64(value.Load())}
+			}
+		})
+		c := Config{Probes: probes}
+		c.Engine.Workflows = []api.Workflow{{Spec: api.WorkflowSpec{Value: api.Value{CountedBy: "probe-00001"}}}}
+		r := start(t, Options{Config: c}, nil, core)
+		time.Sleep(10 * time.Second)
+		value.Store(42)
+		time.Sleep(10 * time.Second)
+		r.stop()
+		var told []engine.Value
+		for _, e := range core.events {
+			if e.Value != nil {
+				told = append(told, *e.Value)
+			}
+		}
+		if len(told) != 2 || told[0] != (engine.Value{Probe: "probe-00001"}) || told[1] != (engine.Value{Probe: "probe-00001", Value: 42}) {
+			t.Errorf("told %v; want the first value and the change of the counted probe only", told)
+		}
+	})
+}
+
+// An anomaly from before a restart that is over is cleared, although the detectors that opened it are gone.
+func TestAnomaliesFromBeforeARestartEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := func(probe string) api.Anomaly {
+			return api.Anomaly{Name: probe + "/down", Probe: probe, Opened: time.Now().Add(-time.Hour), Text: "down"}
+		}
+		core := &script{open: []api.Anomaly{old("probe-00000"), old("probe-00001")}}
+		var mu sync.Mutex
+		told := map[string][]bool{}
+		core.step = func(e engine.Event) engine.Output {
+			if a := e.Anomaly; a != nil {
+				mu.Lock()
+				told[a.Probe] = append(told[a.Probe], a.Cleared)
+				mu.Unlock()
+			}
+			return engine.Output{}
+		}
+		var ill atomic.Bool
+		ill.Store(true)
+		r := start(t, Options{Config: Config{Probes: manyProbes(3, 10*time.Second, func(i int) sight {
+			return func(context.Context) api.Observation {
+				if i == 1 && ill.Load() {
+					return api.Observation{Verdict: api.Bad, Reason: "refused"}
+				}
+				return api.Observation{Verdict: api.OK}
+			}
+		})}}, nil, core)
+		if n := len(r.status("probe-00000").Open); n != 0 {
+			t.Errorf("%d open anomalies before the journal was read", n)
+		}
+		time.Sleep(9 * time.Second)
+		time.Sleep(51 * time.Second)
+		ill.Store(false)
+		time.Sleep(time.Minute)
+		r.stop()
+		if got := fmt.Sprint(told); got != "map[probe-00000:[true] probe-00001:[false true]]" {
+			t.Errorf("told %s; want the first cleared once, the second opened again and then cleared", got)
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := prometheus.NewPedanticRegistry()
+		disk := &memory{}
+		r := start(t, Options{Registry: reg, Config: ill(plainHand(nil))}, disk, &script{step: func(e engine.Event) (out engine.Output) {
+			if e.Anomaly != nil {
+				out.Entries = []api.Entry{{Kind: api.EntryIncidentOpened}}
+			}
+			return out
+		}})
+		time.Sleep(30*time.Second - time.Millisecond)
+		synctest.Wait()
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				name := f.GetName()
+				for _, l := range m.Label {
+					name += " " + l.GetValue()
+				}
+				got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+		want := map[string]float64{
+			"backstay_audit_entries_total incident.opened": 1, "backstay_incidents_open": 1, "backstay_probe_up gateway": 0,
+			"backstay_probe_runs_total http bad": 3, "backstay_probe_runs_total http ok": 0, "backstay_probes bad": 1, "backstay_probes ok": 0,
+			"backstay_probe_lateness_seconds": 3, "backstay_commit_duration_seconds": 1, "backstay_probe_runs_skipped_total overlap http": 0,
+		}
+		for name, n := range want {
+			if v, there := got[name]; !there || v != n {
+				t.Errorf("%s is %v (there: %v), want %v", name, v, there, n)
+			}
+		}
+		r.stop()
+	})
+}
