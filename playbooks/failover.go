@@ -61,7 +61,7 @@ func buildFailover(step api.Step, params any, env *Env) (Runner, api.StepPlan, e
 	if !hasEndpoint(in, r.to) {
 		return nil, api.StepPlan{}, fmt.Errorf("integration %q has no endpoint %q", p.Integration, r.to)
 	}
-	route, findings := buildRoute(in, env)
+	route, findings := BuildRoute(in, env)
 	if findings.Failed() {
 		return nil, api.StepPlan{}, findings
 	}
@@ -69,7 +69,7 @@ func buildFailover(step api.Step, params any, env *Env) (Runner, api.StepPlan, e
 	if len(r.ramp) == 0 {
 		r.ramp = []int{100}
 		if at == 0 && route.Ready(RouteState{}, r.to, 50) == nil {
-			r.ramp = []int{10, 50, 100}
+			r.ramp, r.gentle = []int{10, 50, 100}, true
 		}
 	}
 	for i, percent := range r.ramp {
@@ -96,6 +96,7 @@ type failoverRun struct {
 	route       Route
 	to          string
 	ramp        []int
+	gentle      bool // the ramp is ours, not the playbook's: one step where the route cannot share
 	every       time.Duration
 	drain       time.Duration
 }
@@ -114,7 +115,7 @@ func (r *failoverRun) Plan(ctx context.Context, call Call) (api.Estimate, error)
 	if state.Share(r.to) == 100 {
 		return api.Estimate{Text: fmt.Sprintf("%s already sends all new work to %s.", name, r.to), Before: before, Noop: true}, nil
 	}
-	return api.Estimate{Text: fmt.Sprintf("Send new work of %s to %s, by %v percent; now it goes to %s.", name, r.to, r.ramp, state), Before: before}, nil
+	return api.Estimate{Text: fmt.Sprintf("Send new work of %s to %s, by %v percent; now it goes to %s.", name, r.to, r.steps(state), state), Before: before}, nil
 }
 
 // Run moves the route up its ramp.
@@ -131,11 +132,12 @@ func (r *failoverRun) Run(ctx context.Context, call Call) (out api.Outcome) {
 			return failed("read the before-image of the route: %s; nothing was changed", err)
 		}
 	}
-	start := slices.IndexFunc(r.ramp, func(percent int) bool { return percent > state.Share(r.to) })
+	ramp := r.steps(state)
+	start := slices.IndexFunc(ramp, func(percent int) bool { return percent > state.Share(r.to) })
 	if start < 0 {
-		start = len(r.ramp) - 1 // all of it is there already: set it once more, which also repairs a half-done last step
+		start = len(ramp) - 1 // all of it is there already: set it once more, which also repairs a half-done last step
 	}
-	for i, percent := range r.ramp[start:] {
+	for i, percent := range ramp[start:] {
 		if i > 0 {
 			if err := pause(ctx, r.every); err != nil {
 				return withFacts(failed("%s stands at %s: the deadline passed during the ramp", r.integration.Metadata.Name, state), facts)
@@ -151,6 +153,14 @@ func (r *failoverRun) Run(ctx context.Context, call Call) (out api.Outcome) {
 		}
 	}
 	return withFacts(done("all new work of %s goes to %s; the route was read again and says so", r.integration.Metadata.Name, r.to), append(facts, r.drained(ctx)...))
+}
+
+// steps is the ramp that this route can go as it is now.
+func (r *failoverRun) steps(state RouteState) []int {
+	if r.gentle && r.route.Ready(state, r.to, r.ramp[0]) != nil {
+		return []int{100}
+	}
+	return r.ramp
 }
 
 // advance makes one step of the ramp and reads it back.
