@@ -36,3 +36,6 @@ func Version() string {
 	}
 	return "backstay " + version + revision + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
 }
+
+// Schema is the JSON Schema of every kind, with the parameters of every probe type, action and driver.
+func Schema() []byte { return api.Schema(catalog()) }

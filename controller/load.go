@@ -100,9 +100,8 @@ func (l *loader) buildProbe(p api.Probe) (*live.Probe, api.Findings) {
 func buildDrivers(in api.Integration, hands *playbooks.Env, channels map[string]playbooks.Runner) api.Findings {
 	var findings api.Findings
 	if in.Spec.Route != nil {
-		if _, err := playbooks.BuildRoute(in, hands); err != nil {
-			findings = append(findings, failure(in.Pos, "bad-route", "integration "+in.Metadata.Name+": route", err)...)
-		}
+		_, wrong := playbooks.BuildRoute(in, hands)
+		findings = append(findings, placed(wrong, in.Pos)...)
 	}
 	if in.Spec.Channel != nil {
 		channel, err := playbooks.BuildChannel(in, hands)
@@ -204,7 +203,7 @@ func digestOf(set *api.Set) string {
 
 // catalog lists what specs may name.
 func catalog() api.Catalog {
-	var c api.Catalog
+	c := api.Catalog{ActionParams: actionParams}
 	for _, t := range probes.Types {
 		c.Probes = append(c.Probes, api.TypeInfo{Name: t.Name, Summary: t.Summary, Params: t.Params})
 	}
@@ -214,8 +213,16 @@ func catalog() api.Catalog {
 	for _, d := range playbooks.Drivers {
 		c.Routes = append(c.Routes, api.TypeInfo{Name: d.Name, Summary: d.Summary, Params: d.Params})
 	}
-	for _, d := range playbooks.ChannelDrivers {
+	for _, d := range playbooks.Channels {
 		c.Channels = append(c.Channels, api.TypeInfo{Name: d.Name, Summary: d.Summary, Params: d.Params})
 	}
 	return c
+}
+
+func actionParams(name string) any {
+	action, found := playbooks.Find(name)
+	if !found {
+		return nil
+	}
+	return action.Params()
 }

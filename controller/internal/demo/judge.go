@@ -69,3 +69,17 @@ func (o *Office) Settled(ctx context.Context, atMost time.Duration) error {
 		}
 	}
 }
+
+// Pulse is how the office stands at a moment.
+type Pulse struct {
+	Placed, Booked, InDoubt, Waiting, Dead int
+	Route                                  string
+}
+
+// Pulse counts.
+func (o *Office) Pulse(ctx context.Context) (Pulse, error) {
+	p := Pulse{Route: o.Router.Active(), Placed: len(o.Orders.Placed())}
+	err := o.Orders.db.QueryRowContext(ctx, `select count(*) filter (where state = 'booked'), count(*) filter (where state = 'in_doubt'),
+		count(*) filter (where state in ('new', 'captured')), (select count(*) from outbox where state = 'dead') from orders`).Scan(&p.Booked, &p.InDoubt, &p.Waiting, &p.Dead)
+	return p, err
+}

@@ -50,7 +50,7 @@ func New(o Options) http.Handler {
 	for pattern, h := range s.routes() {
 		mux.Handle(pattern, s.authorised(o.Token, h))
 	}
-	mux.Handle("POST /api/v1/heartbeats/{name}", s.authorised(o.HeartbeatToken, s.beat))
+	mux.Handle("POST /api/v1/heartbeats/{name}", s.authorised(o.HeartbeatToken, handler(s.beat)))
 	return http.MaxBytesHandler(hardened(mux), bodyMax)
 }
 

@@ -27,7 +27,9 @@ func (s *server) why(r *http.Request) (any, error) {
 		coded.Hint = "ids: backstay get incidents, backstay get remediations, backstay get playbooks"
 		return nil, coded
 	}
-	entries, err := s.Store.Entries(ctx, store.Query{Playbook: id, Limit: whyMax})
+	entries, err := s.Store.Entries(ctx, store.Query{Limit: whyMax, Newest: true, Kinds: []api.EntryKind{
+		api.EntryRefused, api.EntryObserved, api.EntrySuggested, api.EntryRemediationOpened, api.EntryRemediationEnded}})
+	entries = slices.DeleteFunc(entries, func(e api.Entry) bool { return e.Playbook != id })
 	return api.Why{Subject: "playbook " + id, Entries: entries}, err
 }
 
