@@ -198,7 +198,7 @@ func TestFailoverRefusals(t *testing.T) {
 		{"HAProxy takes it and does nothing", func(p *proxy) { p.lie = true }, []int{100}, api.ResultFailed, "but the route reads primary 100%", "gwA ready 100, gwB ready 0"},
 		{"a server that no endpoint maps", func(p *proxy) {
 			p.servers = append(p.servers, haproxyServer{Name: "gwC", Admin: haproxyReady, Weight: 1, Up: true})
-		}, nil, api.ResultFailed, "gwC", ""},
+		}, []int{100}, api.ResultFailed, "gwC", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProxy(t, pair()...)
