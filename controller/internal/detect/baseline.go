@@ -13,6 +13,7 @@ const (
 	baselineSeed  = 16   // values whose median and spread start the learning
 	baselineClip  = 3    // a value teaches at most this many deviations
 	baselineCling = 1    // and, outside the band, at most this many
+	baselineTrust = 0.1  // share of its lesson on the hour and the spread that such a value keeps
 	baselineFast  = 12   // runs, at least, that level and drift reach back
 	baselineWeeks = 4    // visits of an hour that its memory reaches back
 	baselineFloor = 0.01 // least deviation, as a share of the level: nothing real is steadier than that
@@ -133,9 +134,9 @@ func (r *baseline) begin(p point) {
 // learn takes a value, off by so many deviations, into level, drift, spread and the hour's cell.
 func (r *baseline) learn(at int64, off, season float64, known bool) {
 	r.learned = min(r.learned+1, math.MaxInt32)
-	most := float64(baselineClip)
+	most, trust := float64(baselineClip), 1.0
 	if math.Abs(off) > r.sensitivity {
-		most = baselineCling
+		most, trust = baselineCling, baselineTrust
 	}
 	step := min(max(off, -most), most) * r.deviation
 	fast := 1 / min(max(r.perHour, baselineFast), float64(r.learned))
@@ -144,7 +145,7 @@ func (r *baseline) learn(at int64, off, season float64, known bool) {
 		r.level = r.expected + fast*step
 		r.drift += fast * step
 	}
-	r.spread += (math.Abs(step) - r.spread) / min(r.perHour*24, float64(r.learned))
+	r.spread += trust * (math.Abs(step) - r.spread) / min(r.perHour*24, float64(r.learned))
 	if len(r.cells) == 0 {
 		return
 	}
@@ -156,7 +157,7 @@ func (r *baseline) learn(at int64, off, season float64, known bool) {
 	if c.count < math.MaxUint16 {
 		c.count++
 	}
-	slow := 1 / min(r.perHour*baselineWeeks, float64(c.count))
+	slow := trust / min(r.perHour*baselineWeeks, float64(c.count))
 	c.mean += float32(slow * (taught - float64(c.mean)))
 	c.spread += float32(slow * (math.Abs(step) - float64(c.spread)))
 }

@@ -61,10 +61,10 @@ func span(d time.Duration) string {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
 	case d < 10*time.Second:
-		return strings.Replace(d.Round(100*time.Millisecond).String(), ".0s", "s", 1)
-	case d < time.Hour:
+		return d.Round(100 * time.Millisecond).String()
+	case d.Round(time.Second) < time.Hour:
 		return pair(d.Round(time.Second), time.Minute, "m", time.Second, "s")
-	case d < day:
+	case d.Round(time.Minute) < day:
 		return pair(d.Round(time.Minute), time.Hour, "h", time.Minute, "m")
 	}
 	return pair(d.Round(time.Hour), day, "d", time.Hour, "h")
