@@ -3,6 +3,7 @@ package probes
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -49,6 +51,7 @@ type database struct {
 	slots   chan struct{}
 	host    string // for people; no credential
 	used    time.Time
+	broken  atomic.Bool // the driver panicked: nothing of this pool is to be trusted
 
 	mu      sync.Mutex
 	mariadb *bool // known after the first look; MySQL and MariaDB spell the statement timeout differently
@@ -62,7 +65,7 @@ func (d *databases) of(dsn string) (*database, error) {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if db := d.all[dsn]; db != nil {
+	if db := d.all[dsn]; db != nil && !db.broken.Load() {
 		db.used = now
 		return db, nil
 	}
@@ -128,7 +131,7 @@ func openPostgres(dsn string) (*database, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "backstay-probe"
 	}
-	return &database{dialect: postgresDialect, db: stdlib.OpenDB(*config), host: config.Host}, nil
+	return &database{dialect: postgresDialect, db: sql.OpenDB(sturdy{stdlib.GetConnector(*config)}), host: config.Host}, nil
 }
 
 func openMySQL(dsn string) (*database, error) {
@@ -157,7 +160,21 @@ func openMySQL(dsn string) (*database, error) {
 	if err != nil {
 		return nil, errors.New("the MySQL address: " + api.Redact(err.Error()))
 	}
-	return &database{dialect: mysqlDialect, db: sql.OpenDB(connector), host: config.Addr}, nil
+	return &database{dialect: mysqlDialect, db: sql.OpenDB(sturdy{connector}), host: config.Addr}, nil
+}
+
+// sturdy turns a driver's panic while connecting into an error: the MySQL driver panics on some greetings of servers that do
+// not speak its protocol.
+type sturdy struct{ driver.Connector }
+
+// Connect opens a connection.
+func (s sturdy) Connect(ctx context.Context) (conn driver.Conn, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the server does not speak the protocol of this database (%v)", r)
+		}
+	}()
+	return s.Connector.Connect(ctx)
 }
 
 // openSQLite opens a file read-only: an address such as sqlite:///var/lib/orders.db or sqlite:orders.db.
@@ -183,7 +200,7 @@ func openSQLite(dsn string) (*database, error) {
 var errBusy = fmt.Errorf("%w: other probes held both connections to this database", errOwnLimit)
 
 // read runs one query in a read-only transaction with a statement timeout on the server, and gives its rows to each.
-func (d *database) read(ctx context.Context, query string, each func(*sql.Rows) error) error {
+func (d *database) read(ctx context.Context, query string, each func(*sql.Rows) error) (err error) {
 	start := time.Now()
 	select {
 	case d.slots <- struct{}{}:
@@ -191,7 +208,14 @@ func (d *database) read(ctx context.Context, query string, each func(*sql.Rows) 
 	case <-ctx.Done():
 		return d.busy(start)
 	}
-	err := d.readNow(ctx, query, each)
+	defer func() {
+		if r := recover(); r != nil { // of the driver, on an answer that it did not expect
+			d.broken.Store(true)
+			go d.db.Close() // it may wait for locks that the panic left behind
+			err = fmt.Errorf("the database driver could not read the answer (%v)", r)
+		}
+	}()
+	err = d.readNow(ctx, query, each)
 	if err != nil && ctx.Err() != nil {
 		d.mu.Lock()
 		d.hung = time.Now()
