@@ -179,6 +179,8 @@ func conditionErrors(issues *cel.Issues) ConditionErrors {
 				ce.Hint = `compare money with money: limits.amount or money(50000, "EUR")`
 			}
 		case strings.HasPrefix(ce.Message, "Syntax error"):
+			ce.Message, _, _ = strings.Cut(ce.Message, " expecting ")
+			ce.Message = strings.ReplaceAll(ce.Message, "'<EOF>'", "end of the condition")
 			ce.Hint = "conditions are CEL: == != < > && || ! in ( )"
 		}
 		out = append(out, ce)

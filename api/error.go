@@ -50,10 +50,10 @@ func (e *Error) Unwrap() error {
 	return e.cause
 }
 
-// Errorf makes a coded error; %w in format keeps the cause for errors.Is.
+// Errorf makes a coded error; each %w in format keeps its cause for errors.Is.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+	return &Error{Code: code, Message: err.Error(), cause: err}
 }
 
 // CodeOf finds the code of an error; CodeInternal where it has none.
@@ -71,8 +71,15 @@ var codeTable = map[Code]struct{ status, exit int }{
 	CodeInconclusive: {409, 6}, CodeTampered: {500, 7}, CodeUnavailable: {503, 1}, CodeInternal: {500, 1},
 }
 
-// HTTPStatus is the status that the API answers with.
-func (c Code) HTTPStatus() int { return codeTable[c].status }
+// HTTPStatus is the status that the API answers with; 500 for a code that is not in the table.
+func (c Code) HTTPStatus() int { return c.row().status }
 
-// ExitCode is what the command line exits with.
-func (c Code) ExitCode() int { return codeTable[c].exit }
+// ExitCode is what the command line exits with; 1 for a code that is not in the table.
+func (c Code) ExitCode() int { return c.row().exit }
+
+func (c Code) row() struct{ status, exit int } {
+	if row, ok := codeTable[c]; ok {
+		return row
+	}
+	return codeTable[CodeInternal]
+}

@@ -32,13 +32,20 @@ type Finding struct {
 	Hint     string   `json:"hint,omitempty"`
 }
 
-// String prints file:line:col: severity: message (hint) [rule].
+// String prints file:line:col: severity: message; hint [rule]. What is not known of the place is left out.
 func (f Finding) String() string {
 	hint := ""
 	if f.Hint != "" {
 		hint = "; " + f.Hint
 	}
-	return fmt.Sprintf("%s:%d:%d: %s: %s%s [%s]", f.File, f.Line, f.Col, f.Severity, f.Message, hint, f.Rule)
+	place := ""
+	switch {
+	case f.Line > 0:
+		place = fmt.Sprintf("%s:%d:%d: ", f.File, f.Line, f.Col)
+	case f.File != "":
+		place = f.File + ": "
+	}
+	return fmt.Sprintf("%s%s: %s%s [%s]", place, f.Severity, f.Message, hint, f.Rule)
 }
 
 // Findings are all that is wrong, in the order of the files.

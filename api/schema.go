@@ -160,7 +160,7 @@ func schemaDefault(t reflect.Type, text string) any {
 
 const (
 	durationPattern = `^([0-9]+d|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+|0)$`
-	percentPattern  = `^[0-9]+(\.[0-9]+)? ?%$`
+	percentPattern  = `^[0-9]{1,3}(\.[0-9]{1,4})? *%$`
 	ratePattern     = `^[0-9]+ ?(/| per ) ?([0-9.]*(ns|us|µs|ms|s|m|h|d))+$`
 )
 

@@ -1,9 +1,9 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +30,22 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration{d}, nil
 }
 
+// String writes the duration as ParseDuration reads it, without the zeros of Go's notation: 2h and 7d, not 2h0m0s and 168h0m0s.
+func (d Duration) String() string {
+	const day = 24 * time.Hour
+	if d.Duration >= 2*day && d.Duration%day == 0 {
+		return strconv.FormatInt(int64(d.Duration/day), 10) + "d"
+	}
+	s := d.Duration.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
 // MarshalText writes the duration as ParseDuration reads it.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
@@ -42,14 +58,21 @@ func (d *Duration) UnmarshalText(b []byte) (err error) {
 // Percent is a share in parts per million: 20% is 200,000. Exact, so that digests agree everywhere.
 type Percent struct{ PPM int64 }
 
-// ParsePercent reads 20% or 99.95%.
+// ParsePercent reads 20% or 99.95%. At most four digits follow the point: more would be rounded, and a share is exact.
 func ParsePercent(s string) (Percent, error) {
-	n, found := strings.CutSuffix(s, "%")
-	f, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
-	if !found || err != nil || f < 0 || f > 100 || math.IsNaN(f) {
-		return Percent{}, fmt.Errorf("%q is not a share: write 0%% to 100%%, such as 20%% or 99.95%%", s)
+	bad := fmt.Errorf("%q is not a share: write 0%% to 100%%, such as 20%% or 99.95%%", s)
+	number, found := strings.CutSuffix(s, "%")
+	whole, fraction, point := strings.Cut(strings.TrimSpace(number), ".")
+	if !found || len(fraction) > 4 || point && fraction == "" {
+		return Percent{}, bad
 	}
-	return Percent{int64(math.Round(f * 10_000))}, nil
+	n, err := strconv.ParseUint(whole, 10, 16)
+	f, errFraction := strconv.ParseUint((fraction + "0000")[:4], 10, 16)
+	ppm := int64(n)*10_000 + int64(f)
+	if err != nil || errFraction != nil || ppm > 1_000_000 {
+		return Percent{}, bad
+	}
+	return Percent{ppm}, nil
 }
 
 // Ratio is the share as a number from 0 to 1.
@@ -92,7 +115,7 @@ func (r Rate) IsZero() bool { return r.N == 0 }
 
 // PerSecond is the rate as a number; 0 where none was given.
 func (r Rate) PerSecond() float64 {
-	if r.N == 0 {
+	if r.N == 0 || r.Per <= 0 {
 		return 0
 	}
 	return float64(r.N) / r.Per.Seconds()
@@ -103,7 +126,13 @@ func (r Rate) String() string {
 	if r.N == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d per %s", r.N, r.Per)
+	switch r.Per {
+	case time.Second:
+		return fmt.Sprintf("%d/s", r.N)
+	case time.Minute:
+		return fmt.Sprintf("%d/m", r.N)
+	}
+	return fmt.Sprintf("%d per %s", r.N, Duration{r.Per})
 }
 
 // MarshalText writes the rate as ParseRate reads it.
@@ -133,28 +162,57 @@ func (m Money) Currencies() []string {
 	return keys
 }
 
-// Plus adds n to m in a new Money.
+// Plus adds n to m in a new Money. A sum beyond the range of int64 stays at its end: a guard that compares it with a limit
+// then refuses, where a wrapped sum would have let it through.
 func (m Money) Plus(n Money) Money {
-	if len(n) == 0 {
-		return m
-	}
-	sum := Money{}
+	sum := make(Money, len(m)+len(n))
 	for _, c := range m.Currencies() {
 		sum[c] = m[c]
 	}
 	for _, c := range n.Currencies() {
-		sum[c] += n[c]
+		sum[c] = addSaturated(sum[c], n[c])
 	}
 	return sum
 }
 
-// Times multiplies each amount.
+func addSaturated(a, b int64) int64 {
+	switch {
+	case b > 0 && a > math.MaxInt64-b:
+		return math.MaxInt64
+	case b < 0 && a < math.MinInt64-b:
+		return math.MinInt64
+	}
+	return a + b
+}
+
+// Times multiplies each amount in a new Money. Like Plus it stays at the end of the range.
 func (m Money) Times(n int64) Money {
-	out := Money{}
+	out := make(Money, len(m))
 	for _, c := range m.Currencies() {
-		out[c] = m[c] * n
+		out[c] = timesSaturated(m[c], n)
 	}
 	return out
+}
+
+func timesSaturated(a, b int64) int64 {
+	hi, lo := bits.Mul64(magnitude(a), magnitude(b))
+	negative := (a < 0) != (b < 0)
+	switch {
+	case negative && (hi > 0 || lo >= 1<<63):
+		return math.MinInt64
+	case negative:
+		return -int64(lo)
+	case hi > 0 || lo > math.MaxInt64:
+		return math.MaxInt64
+	}
+	return int64(lo)
+}
+
+func magnitude(n int64) uint64 {
+	if n < 0 {
+		return -uint64(n)
+	}
+	return uint64(n)
 }
 
 // Exceeds tells whether m is over limit in any currency that limit bounds. A currency that a non-empty
@@ -202,77 +260,13 @@ func formatAmount(n int64, currency string) string {
 		digits = 2
 	}
 	sign := ""
-	u := uint64(n)
+	u := magnitude(n)
 	if n < 0 {
-		sign, u = "-", -uint64(n)
+		sign = "-"
 	}
 	if digits == 0 {
 		return fmt.Sprintf("%s%d %s", sign, u, currency)
 	}
 	unit := uint64(math.Pow10(digits))
 	return fmt.Sprintf("%s%d.%0*d %s", sign, u/unit, digits, u%unit, currency)
-}
-
-// Secret is a text that may hold a credential: written plainly, or as {env: NAME} or {file: PATH}.
-// Only the reference is kept; it is resolved at the border, when used, and never printed, logged or stored.
-type Secret struct {
-	Text string // plain text from the spec; check warns where it looks like a credential
-	Env  string
-	File string
-}
-
-// IsZero tells whether nothing was given.
-func (s Secret) IsZero() bool { return s == Secret{} }
-
-// MarshalJSON writes the reference; a plain text is written as it stands in the spec, with any
-// password in a URL blotted out.
-func (s Secret) MarshalJSON() ([]byte, error) {
-	switch {
-	case s.Env != "":
-		return json.Marshal(map[string]string{"env": s.Env})
-	case s.File != "":
-		return json.Marshal(map[string]string{"file": s.File})
-	}
-	return json.Marshal(Redact(s.Text))
-}
-
-// UnmarshalJSON reads a plain text, {env: NAME} or {file: PATH}.
-func (s *Secret) UnmarshalJSON(b []byte) error {
-	*s = Secret{}
-	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &s.Text)
-	}
-	var ref struct{ Env, File string }
-	if err := json.Unmarshal(b, &ref); err != nil || (ref.Env == "") == (ref.File == "") {
-		return fmt.Errorf("want a text, {env: NAME} or {file: PATH}")
-	}
-	s.Env, s.File = ref.Env, ref.File
-	return nil
-}
-
-// Redact blots out the password of every URL in a text: amqp://user:secret@host becomes amqp://user:xxxxx@host.
-// For error texts and logs.
-func Redact(text string) string {
-	out, rest := "", text
-	for {
-		i := strings.Index(rest, "://")
-		if i < 0 {
-			return out + rest
-		}
-		authority := rest[i+3:]
-		if end := strings.IndexAny(authority, "/?# \t\n\"'"); end >= 0 {
-			authority = authority[:end]
-		}
-		at := strings.LastIndexByte(authority, '@')
-		colon := -1
-		if at >= 0 {
-			colon = strings.IndexByte(authority[:at], ':')
-		}
-		if colon < 0 {
-			out, rest = out+rest[:i+3], rest[i+3:]
-			continue
-		}
-		out += rest[:i+3] + authority[:colon] + ":xxxxx"
-		rest = rest[i+3+at:]
-	}
 }
