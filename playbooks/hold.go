@@ -265,10 +265,29 @@ func (r *holdRun) Run(ctx context.Context, call Call) (out api.Outcome) {
 			return failed("remember what is to be held: %s; nothing was changed", err)
 		}
 		if out = r.set(ctx, items, func(flagItem) any { return r.on() }); out.Result != api.ResultDone {
-			return out
+			return r.disown(ctx, run, out)
 		}
 	}
 	return r.settled(ctx, call, out)
+}
+
+// disown forgets what a hold that did not go well left free, so that its undo cannot free what a person holds later. What
+// cannot be read or written now stays remembered as intended, which the outcome says.
+func (r *holdRun) disown(ctx context.Context, run string, out api.Outcome) api.Outcome {
+	all, err := r.find(ctx, false)
+	var free []flagItem
+	for _, item := range all {
+		if !sameFlag(item.Flag, r.on()) {
+			free = append(free, item)
+		}
+	}
+	if err == nil && len(free) > 0 {
+		err = r.ledger.Put(ctx, r.rows(free, "not held", run)...)
+	}
+	if err != nil {
+		out.Facts = append(out.Facts, api.Fact{Name: "not known", Value: "which items are held by this step: " + err.Error()})
+	}
+	return out
 }
 
 // settled reads again and counts what is held now by this step.
