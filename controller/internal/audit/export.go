@@ -24,6 +24,7 @@ type Trailer struct {
 func VerifyExport(r io.Reader, verifier note.Verifier) (Checkpoint, []Damage, error) {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 0, 64<<10), lineMax)
+	in.Split(wholeLines)
 	var tree Tree
 	var damages []Damage
 	for in.Scan() {
@@ -58,4 +59,15 @@ func VerifyExport(r io.Reader, verifier note.Verifier) (Checkpoint, []Damage, er
 		return Checkpoint{}, damages, fmt.Errorf("read the export: line %d: %w", tree.Size()+1, err)
 	}
 	return Checkpoint{}, damages, errors.New("read the export: it ends without a checkpoint: export again")
+}
+
+// wholeLines splits at newlines and nowhere else: a carriage return is a byte like any other, and hashed.
+func wholeLines(b []byte, atEnd bool) (advance int, line []byte, err error) {
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		return i + 1, b[:i], nil
+	}
+	if atEnd && len(b) > 0 {
+		return len(b), b, nil
+	}
+	return 0, nil, nil
 }

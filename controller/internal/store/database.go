@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,23 +25,25 @@ type file struct {
 	name        string // for messages
 	migrations  string
 	synchronous int // 2 is FULL, 1 is NORMAL
+	pageSize    int // of a new file; blocks of roll-ups would leave small pages half empty
 }
 
 var (
-	journalFile   = file{name: "journal", migrations: "migrations/journal", synchronous: 2}
-	telemetryFile = file{name: "roll-ups", migrations: "migrations/telemetry", synchronous: 1}
+	journalFile   = file{name: "journal", migrations: "migrations/journal", synchronous: 2, pageSize: 4096}
+	telemetryFile = file{name: "roll-ups", migrations: "migrations/telemetry", synchronous: 1, pageSize: 16384}
 )
 
+// walBytes is how long a WAL grows before it is copied into the database and written over from its start. Writing over is
+// quicker than growing, and a longer one copies pages that change often less often.
+const walBytes = 4 << 20
+
 // dsn names a database file with settings for every connection to it.
-func dsn(path string, mode string, pragmas ...string) (string, error) {
+func dsn(path string, options url.Values, pragmas ...string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
-	q := url.Values{}
-	if mode != "" {
-		q.Set("mode", mode)
-	}
+	q := maps.Clone(options)
 	for _, p := range append([]string{"busy_timeout(5000)", "cell_size_check(1)"}, pragmas...) {
 		q.Add("_pragma", p)
 	}
@@ -53,7 +56,7 @@ func openDatabase(ctx context.Context, f file, path string) (*sql.DB, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, &api.Error{Code: api.CodeDenied, Message: fmt.Sprintf("%s: %s is no file", doing, path), Hint: "move it away"}
 	}
-	name, err := dsn(path, "", "journal_mode(WAL)", fmt.Sprintf("synchronous(%d)", f.synchronous), "wal_autocheckpoint(4000)")
+	name, err := dsn(path, url.Values{}, fmt.Sprintf("page_size(%d)", f.pageSize), "journal_mode(WAL)", fmt.Sprintf("synchronous(%d)", f.synchronous), fmt.Sprintf("wal_autocheckpoint(%d)", walBytes/f.pageSize))
 	if err != nil {
 		return nil, explain(err, doing, path)
 	}
@@ -130,18 +133,32 @@ func migrate(ctx context.Context, db *sql.DB, f file) error {
 
 // openReaders opens a file that exists for reading, by several connections. They cannot write.
 func openReaders(ctx context.Context, path string) (*sql.DB, error) {
-	name, err := dsn(path, "", "query_only(1)")
+	db, err := openReadersWith(ctx, path, url.Values{})
+	if api.CodeOf(err) != api.CodeDenied {
+		return db, err
+	}
+	// A folder that cannot be written has no place for the index of a WAL. Without a WAL it needs none, as nobody can change it.
+	if info, serr := os.Stat(path + "-wal"); serr == nil && info.Size() > 0 {
+		return nil, err
+	}
+	return openReadersWith(ctx, path, url.Values{"immutable": {"1"}})
+}
+
+func openReadersWith(ctx context.Context, path string, options url.Values) (*sql.DB, error) {
+	const doing = "open the journal for reading"
+	name, err := dsn(path, options, "query_only(1)")
 	if err != nil {
-		return nil, explain(err, "open the journal for reading", path)
+		return nil, explain(err, doing, path)
 	}
 	db, err := sql.Open("sqlite", name)
 	if err != nil {
-		return nil, explain(err, "open the journal for reading", path)
+		return nil, explain(err, doing, path)
 	}
 	db.SetMaxOpenConns(4)
-	if err := db.PingContext(ctx); err != nil {
+	var tables int
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
 		db.Close()
-		return nil, explain(err, "open the journal for reading", path)
+		return nil, explain(err, doing, path)
 	}
 	return db, nil
 }

@@ -10,7 +10,7 @@ import (
 // Blocks are how roll-ups are stored: rows in the order of time, each as differences from the one before.
 //
 // Compatibility: a block begins with blockVersion; a reader refuses others. Whole numbers below 2^53 are kept exactly. Other
-// values, and all durations, are kept to 17 binary digits (5 decimal ones), which halves the file: they are for pages and
+// values, and all durations, are kept to 14 binary digits (4 decimal ones), which halves the file: they are for pages and
 // baselines, not for accounts. A value beyond the range of float32 is kept as its largest.
 const blockVersion = 1
 
@@ -211,7 +211,7 @@ func total(mean float64, runs int32) float64 {
 }
 
 // realShift is how many of float32's 23 fraction bits are dropped.
-const realShift = 7
+const realShift = 10
 
 // rank numbers values in their order, so that values close to each other get numbers close to each other.
 func rank(v float64) int64 {

@@ -26,7 +26,7 @@ const (
 )
 
 // Rollup is one minute of one probe, or one hour where the minutes are gone. Whole numbers are kept exactly, other values and
-// durations to five digits.
+// durations to four digits.
 type Rollup struct {
 	Probe               string
 	Minute              time.Time // start of the minute, UTC
@@ -58,7 +58,10 @@ func openTelemetry(ctx context.Context, path string) (*telemetry, error) {
 		}
 		err = t.open(ctx)
 	}
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 func (t *telemetry) open(ctx context.Context) (err error) {
