@@ -93,6 +93,7 @@ func (s *Shell) setProbes(c Config, made []*probe) {
 	}
 	s.eyes.probes.Store(int64(len(s.order)))
 	s.config = c
+	s.config.Probes = nil // a spec is large and nobody here reads it again
 	for _, p := range fresh {
 		s.sched.add(p)
 	}

@@ -73,6 +73,7 @@ type Shell struct {
 
 	mu      sync.Mutex // guards what a reload changes
 	config  Config
+	first   []Probe // the specs to resume with; nil once Run has begun
 	runners map[StepKey]runner
 	probes  map[string]*probe
 	order   []*probe
@@ -135,9 +136,9 @@ func newShell(o Options, j journal) (*Shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.config = o.Config
 	s.mergeRunners(o.Config)
 	s.setProbes(o.Config, made)
+	s.first = o.Config.Probes
 	if o.Registry != nil {
 		if err := o.Registry.Register(&collector{s}); err != nil {
 			return nil, api.Errorf(api.CodeInternal, "register metrics: %w", err)

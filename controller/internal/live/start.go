@@ -98,11 +98,12 @@ func (l *loop) resume(ctx context.Context) error {
 		open[a.Probe] = append(open[a.Probe], a)
 	}
 	l.s.mu.Lock()
-	config := l.s.config.Probes
+	config := l.s.first
+	l.s.first = nil
 	l.s.mu.Unlock()
 	for _, c := range config {
-		if len(open[c.Name]) > 0 {
-			l.s.find(c.Name).inherit(open[c.Name], c.Spec, l.s.clock.now())
+		if p := l.s.find(c.Name); p != nil && len(open[c.Name]) > 0 {
+			p.inherit(open[c.Name], c.Spec, l.s.clock.now())
 		}
 	}
 	remediations, err := l.s.journal.Remediations(ctx, "", remediationsRead)
