@@ -41,7 +41,7 @@ type DemoPulse = demo.Pulse
 
 // Timeline of the demo: orders come for placing, then everything must settle.
 const (
-	demoPlacing   = 54 * time.Second
+	demoPlacing   = 58 * time.Second
 	demoSettling  = 25 * time.Second
 	demoPerSecond = 8.0
 )
@@ -193,10 +193,18 @@ func (d *demoRun) listen(stream <-chan api.Entry) {
 		d.mu.Lock()
 		d.entries = append(d.entries, e)
 		if kind := storyKind(e); kind != "" {
-			d.Tell(DemoEvent{e.At.Sub(d.start), kind, e.Text})
+			d.Tell(DemoEvent{e.At.Sub(d.start), kind, storyText(e)})
 		}
 		d.mu.Unlock()
 	}
+}
+
+// storyText names what an anomaly is about: in the log that stands beside the sentence.
+func storyText(e api.Entry) string {
+	if e.Kind == api.EntryAnomalyOpened && e.Anomaly != nil {
+		return e.Anomaly.ID() + ": " + e.Text
+	}
+	return e.Text
 }
 
 // storyKind picks what belongs into the story; the log has more.

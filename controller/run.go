@@ -25,6 +25,7 @@ import (
 	"github.com/backstay/backstay/controller/internal/store"
 	"github.com/backstay/backstay/controller/internal/web"
 	"github.com/backstay/backstay/playbooks"
+	"github.com/backstay/backstay/probes"
 )
 
 // Options say what a controller works on.
@@ -125,7 +126,7 @@ func (p *process) bind(registry *prometheus.Registry) error {
 	}
 	p.listen, p.address = l, l.Addr()
 	handler := web.New(web.Options{
-		Shell: p.shell, Store: p.store, Heartbeats: p.loader.eyes.Heartbeats, Set: func() api.Set { return *p.loader.set.Load() },
+		Shell: p.shell, Store: p.store, Beat: p.beat, Set: func() api.Set { return *p.loader.set.Load() },
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		Token:   tokens["token"], HeartbeatToken: tokens["heartbeat-token"], Version: Version(), Log: p.Log,
 	})
@@ -134,6 +135,10 @@ func (p *process) bind(registry *prometheus.Registry) error {
 		return fmt.Errorf("write the address for the command line: %w", err)
 	}
 	return nil
+}
+
+func (p *process) beat(job string, b web.Beat) bool {
+	return p.loader.eyes.Heartbeats.Report(job, probes.Beat{At: time.Now(), Failed: b.Failed, Value: b.Value, Text: b.Text})
 }
 
 // tokenFile reads a token, or makes one at the first start.

@@ -19,7 +19,6 @@ import (
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/live"
 	"github.com/backstay/backstay/controller/internal/store"
-	"github.com/backstay/backstay/probes"
 )
 
 // bodyMax bounds what a caller may send, in bytes.
@@ -29,13 +28,20 @@ const bodyMax = 64 << 10
 type Options struct {
 	Shell          *live.Shell
 	Store          *store.Store
-	Heartbeats     *probes.Heartbeats
+	Beat           func(job string, b Beat) bool // a job reports; false where no probe listens for it
 	Set            func() api.Set // the configuration in force
 	Metrics        http.Handler
 	Token          string // for people and the command line
 	HeartbeatToken string // for jobs
 	Version        string
 	Log            *slog.Logger
+}
+
+// Beat is what a job reports.
+type Beat struct {
+	Failed bool    `json:"failed"` // the job says that it failed
+	Value  float64 `json:"value"`
+	Text   string  `json:"text"`
 }
 
 type server struct{ Options }
@@ -163,20 +169,16 @@ func decodeBody(r *http.Request, into any) error {
 }
 
 func (s *server) beat(r *http.Request) (any, error) {
-	var b struct {
-		Failed bool    `json:"failed"`
-		Value  float64 `json:"value"`
-		Text   string  `json:"text"`
-	}
+	var b Beat
 	if r.ContentLength != 0 {
 		if err := decodeBody(r, &b); err != nil {
 			return nil, err
 		}
 	}
 	name := r.PathValue("name")
-	if !s.Heartbeats.Report(name, probes.Beat{At: time.Now(), Failed: b.Failed, Value: b.Value, Text: b.Text}) {
+	if !s.Beat(name, b) {
 		coded := api.Errorf(api.CodeNotFound, "no heartbeat probe listens for %q", name)
-		coded.Hint = "its probe's name, or the name in its with.beat, is what a job reports to"
+		coded.Hint = "a job reports to the probe's name, or to the name in its with.job"
 		return nil, coded
 	}
 	return map[string]bool{"recorded": true}, nil
