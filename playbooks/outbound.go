@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -255,7 +256,11 @@ func (t *tries) RoundTrip(r *http.Request) (*http.Response, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { state.sent.Store(true) }}
 	var answer *http.Response
 	_, err := b.Execute(func() (*http.Response, error) {
-		res, err := t.base.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+		sent := r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
+		if !state.safe {
+			sent.Header = withoutReplay(sent.Header)
+		}
+		res, err := t.base.RoundTrip(sent)
 		if err != nil {
 			return nil, err
 		}
@@ -273,6 +278,19 @@ func (t *tries) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	recordCall(r.Context(), api.CallFact{Target: r.URL.Host, Try: state.try, Status: tryStatus(answer, err), Took: time.Since(start)})
 	return answer, err
+}
+
+// withoutReplay keeps net/http from sending a request again on its own: it does so, unseen by us, when a kept connection breaks
+// and the request has an Idempotency-Key in its canonical spelling. Targets read header names without regard to case.
+func withoutReplay(h http.Header) http.Header {
+	h = h.Clone()
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = values
+		}
+	}
+	return h
 }
 
 // readBody reads an answer's body up to limit bytes; one byte more is an error, because half a JSON text proves nothing.
