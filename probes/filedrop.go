@@ -53,6 +53,30 @@ type fileDropProbe struct {
 	state fileState
 }
 
+// Check finds patterns and times that can never work, each with its place in the spec.
+func (w *FileDropParams) Check(report func(field, rule, message, hint string)) {
+	pattern := func(field, pattern string) {
+		if _, err := path.Match(pattern, ""); err != nil || strings.ContainsAny(pattern, `/\`) {
+			report(field, "bad-pattern", fmt.Sprintf("%q is not a pattern for file names", pattern), "use *, ? and [a-z], and no folder")
+		}
+	}
+	pattern("pattern", w.Pattern)
+	for i, text := range w.Temporary {
+		pattern(fmt.Sprintf("temporary[%d]", i), text)
+	}
+	if w.By != "" && w.Every.Duration > 0 {
+		report("every", "conflict", "by and every exclude each other", "remove one")
+	}
+	if w.By == "" && (len(w.Days) > 0 || w.From != "" && w.From != "00:00") {
+		report("by", "missing-key", "from and days need by", "add by: with a time of day")
+	}
+	if w.By != "" {
+		if _, err := newDeadline(w); err != nil {
+			report("by", "bad-deadline", err.Error(), "write by: 16:45, from: 00:00, zone: Europe/Berlin, days: [mon, tue]")
+		}
+	}
+}
+
 func buildFileDrop(_ string, spec api.ProbeSpec, params any, _ *Env) (Prober, error) {
 	p := &fileDropProbe{with: *params.(*FileDropParams), busy: make(chan struct{}, 1)}
 	w := &p.with
@@ -68,16 +92,8 @@ func buildFileDrop(_ string, spec api.ProbeSpec, params any, _ *Env) (Prober, er
 	if w.StaleAfter.Duration == 0 {
 		w.StaleAfter.Duration = staleDefault
 	}
-	for _, pattern := range append([]string{w.Pattern}, w.Temporary...) {
-		if _, err := path.Match(pattern, ""); err != nil || strings.ContainsAny(pattern, `/\`) {
-			return nil, fmt.Errorf("pattern %q is not one for file names: use *, ? and [a-z]", pattern)
-		}
-	}
-	if w.By != "" && w.Every.Duration > 0 {
-		return nil, errors.New("by and every exclude each other")
-	}
-	if w.By == "" && (len(w.Days) > 0 || w.From != "" && w.From != "00:00") {
-		return nil, errors.New("from and days need by")
+	if err := checked(w); err != nil {
+		return nil, err
 	}
 	p.unit = "files"
 	if w.Value == "oldest" || w.Value == "newest" {

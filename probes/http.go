@@ -1,8 +1,8 @@
 package probes
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -28,7 +28,7 @@ type HTTPParams struct {
 	Method     string                `json:"method,omitempty" rule:"oneof=GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS" default:"GET" doc:"The request's method."`
 	Headers    map[string]api.Secret `json:"headers,omitempty" doc:"Headers to send; a value may be {env: NAME} or {file: PATH}."`
 	Body       api.Secret            `json:"body,omitempty" doc:"Body to send."`
-	Status     []Statuses            `json:"status,omitempty" doc:"Statuses that are good: 200, 2xx or 200-299. 2xx when left out."`
+	Status     []any                 `json:"status,omitempty" doc:"Statuses that are good: 200, 2xx or 200-299. 2xx when left out."`
 	LatencyMax api.Duration          `json:"latencyMax,omitempty" doc:"Slower than this is bad."`
 	Contains   []string              `json:"contains,omitempty" doc:"Texts that the body must contain."`
 	Matches    string                `json:"matches,omitempty" doc:"Regular expression (RE2) that the body must match."`
@@ -50,36 +50,27 @@ type TLSParams struct {
 	LeftMin    api.Duration `json:"leftMin,omitempty" doc:"Bad when a certificate of the server expires within this time, such as 14d."`
 }
 
-// Statuses is a range of HTTP statuses, written 200, 2xx or 200-299.
-type Statuses struct{ From, To int }
+// statusRange is a range of HTTP statuses, both ends included.
+type statusRange struct{ from, to int }
 
-// UnmarshalText reads what MarshalText wrote, and 2xx.
-func (s *Statuses) UnmarshalText(b []byte) error {
-	text := strings.ToLower(string(b))
+// parseStatus reads 200, 2xx or 200-299.
+func parseStatus(text string) (s statusRange, err error) {
+	text = strings.ToLower(text)
 	if len(text) == 3 && strings.HasSuffix(text, "xx") && text[0] >= '1' && text[0] <= '5' {
-		s.From = int(text[0]-'0') * 100
-		s.To = s.From + 99
-		return nil
+		from := int(text[0]-'0') * 100
+		return statusRange{from, from + 99}, nil
 	}
 	from, to, ranged := strings.Cut(text, "-")
 	if !ranged {
 		to = from
 	}
 	var err1, err2 error
-	s.From, err1 = strconv.Atoi(strings.TrimSpace(from))
-	s.To, err2 = strconv.Atoi(strings.TrimSpace(to))
-	if err1 != nil || err2 != nil || s.From < 100 || s.To > 999 || s.From > s.To {
-		return fmt.Errorf("%q is not an HTTP status: write 200, 2xx or 200-299", text)
+	s.from, err1 = strconv.Atoi(strings.TrimSpace(from))
+	s.to, err2 = strconv.Atoi(strings.TrimSpace(to))
+	if err1 != nil || err2 != nil || s.from < 100 || s.to > 999 || s.from > s.to {
+		return s, fmt.Errorf("%.40q is not an HTTP status", text)
 	}
-	return nil
-}
-
-// MarshalText writes 200 or 200-299.
-func (s Statuses) MarshalText() ([]byte, error) {
-	if s.From == s.To {
-		return []byte(strconv.Itoa(s.From)), nil
-	}
-	return fmt.Appendf(nil, "%d-%d", s.From, s.To), nil
+	return s, nil
 }
 
 const (
@@ -91,6 +82,7 @@ type httpProbe struct {
 	env     *Env
 	spec    api.ProbeSpec
 	with    HTTPParams
+	status  []statusRange
 	matches *regexp.Regexp
 	json    []jsonCheck
 	value   jsonPath
@@ -111,42 +103,97 @@ func buildHTTP(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, erro
 	if p.with.BodyMax == 0 {
 		p.with.BodyMax = bodyMaxDefault
 	}
-	for name, value := range p.with.Headers {
-		if err := (field{http.CanonicalHeaderKey(name), value.Text}).check(); err != nil {
-			return nil, err
-		}
+	if err := checked(&p.with); err != nil {
+		return nil, err
 	}
 	p.unit = spec.Unit
 	if p.with.Value == "" {
 		p.unit = unitOr(&spec, "seconds")
-		if p.with.Total != "" {
-			return nil, errors.New("total needs value, which is its part")
-		}
 	}
 	return p, p.compile()
 }
 
-// compile makes the conditions ready, so that a mistake in one shows when the configuration is loaded.
+// Check finds conditions and headers that can never work, each with its place in the spec.
+func (w *HTTPParams) Check(report func(field, rule, message, hint string)) {
+	for i, status := range w.Status {
+		if _, err := parseStatus(fmt.Sprint(status)); err != nil {
+			report(fmt.Sprintf("status[%d]", i), "bad-value", err.Error(), "write 200, 2xx or 200-299")
+		}
+	}
+	for i, text := range w.JSON {
+		if _, err := parseJSONCheck(text); err != nil {
+			report(fmt.Sprintf("json[%d]", i), "bad-condition", err.Error(), `write PATH OPERATOR VALUE, such as status == "ok"`)
+		}
+	}
+	for _, path := range []field{{"value", w.Value}, {"total", w.Total}} {
+		if _, err := parseJSONPath(path.value); err != nil {
+			report(path.name, "bad-path", err.Error(), "write a path such as queue.depth or items[0].n")
+		}
+	}
+	if w.Total != "" && w.Value == "" {
+		report("total", "bad-path", "total needs value, which is its part", "add value")
+	}
+	if _, err := regexp.Compile(w.Matches); err != nil {
+		report("matches", "bad-pattern", err.Error(), "write a regular expression of RE2")
+	}
+	if w.Path != "" {
+		if _, err := withPath("http://host", w.Path); err != nil {
+			report("path", "bad-path", err.Error(), "write /health")
+		}
+	}
+	for _, f := range sortedFields(texts(w.Headers)) {
+		if err := f.check(); err != nil {
+			report("headers", "bad-header", err.Error(), "correct or remove the header")
+		}
+	}
+}
+
+// texts gives the plain texts of headers; those that are references are empty.
+func texts(headers map[string]api.Secret) map[string]string {
+	plain := make(map[string]string, len(headers))
+	for name, value := range headers {
+		plain[name] = value.Text
+	}
+	return plain
+}
+
+// checked gives the first thing that Check finds, for params that were not decoded from a spec.
+func checked(w interface {
+	Check(report func(field, rule, message, hint string))
+}) (err error) {
+	w.Check(func(field, _, message, _ string) {
+		if err == nil {
+			err = fmt.Errorf("%s: %s", field, message)
+		}
+	})
+	return err
+}
+
+// compile makes the conditions ready; Check has found them sound.
 func (p *httpProbe) compile() (err error) {
 	if p.with.Matches != "" {
 		if p.matches, err = regexp.Compile(p.with.Matches); err != nil {
-			return fmt.Errorf("matches: %w", err)
+			return err
 		}
+	}
+	for _, status := range p.with.Status {
+		s, err := parseStatus(fmt.Sprint(status))
+		if err != nil {
+			return err
+		}
+		p.status = append(p.status, s)
 	}
 	for _, text := range p.with.JSON {
 		check, err := parseJSONCheck(text)
 		if err != nil {
-			return fmt.Errorf("json condition %q: %w", text, err)
+			return err
 		}
 		p.json = append(p.json, check)
 	}
-	if p.value, err = parseJSONPath(p.with.Value); err != nil {
-		return fmt.Errorf("value: %w", err)
+	if p.value, err = parseJSONPath(p.with.Value); err == nil {
+		p.total, err = parseJSONPath(p.with.Total)
 	}
-	if p.total, err = parseJSONPath(p.with.Total); err != nil {
-		return fmt.Errorf("total: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Probe asks once, following redirects as far as allowed.
@@ -260,7 +307,7 @@ func (p *httpProbe) fault(a *answer, o *api.Observation) string {
 		return fmt.Sprintf("the body is over %d bytes, so its conditions fail; raise bodyMax if it should be", p.with.BodyMax)
 	}
 	for _, text := range p.with.Contains {
-		if !strings.Contains(string(a.body), text) {
+		if !bytes.Contains(a.body, []byte(text)) {
 			return fmt.Sprintf("the body does not contain %q", text)
 		}
 	}
@@ -298,10 +345,10 @@ func (p *httpProbe) jsonFault(a *answer, o *api.Observation) string {
 }
 
 func (p *httpProbe) statusOK(status int) bool {
-	if len(p.with.Status) == 0 {
+	if len(p.status) == 0 {
 		return status >= 200 && status <= 299
 	}
-	return slices.ContainsFunc(p.with.Status, func(s Statuses) bool { return s.From <= status && status <= s.To })
+	return slices.ContainsFunc(p.status, func(s statusRange) bool { return s.from <= status && status <= s.to })
 }
 
 // location tells where an unwanted redirect points, without query, which may hold a token.

@@ -132,7 +132,7 @@ func TestHTTPVerdicts(t *testing.T) {
 		{"json fails", HTTPParams{Path: "/ok", JSON: []string{"queue.depth < 5"}}, api.Bad, "queue.depth is 7"},
 		{"html is not json", HTTPParams{Path: "/html", JSON: []string{"status exists"}}, api.Bad, "not JSON"},
 		{"status", HTTPParams{Path: "/500"}, api.Bad, "status 500"},
-		{"status wanted", HTTPParams{Path: "/500", Status: []Statuses{{500, 599}}}, api.OK, ""},
+		{"status wanted", HTTPParams{Path: "/500", Status: []any{404, "500-599"}}, api.OK, ""},
 		{"slow", HTTPParams{Path: "/slow", LatencyMax: api.Seconds(0.01)}, api.Bad, "at most 10ms"},
 		{"hang", HTTPParams{Path: "/hang"}, api.Bad, "no answer within"},
 		{"contains", HTTPParams{Path: "/html", Contains: []string{"logout"}}, api.Bad, `does not contain "logout"`},
@@ -146,7 +146,11 @@ func TestHTTPVerdicts(t *testing.T) {
 			c.with.URL = text(server.URL)
 			p := build(t, newEnv(t), "http", &c.with)
 			for range 2 {
-				o := run(t, p, 300*time.Millisecond)
+				timeout := 5 * time.Second
+				if c.name == "hang" {
+					timeout = 100 * time.Millisecond
+				}
+				o := run(t, p, timeout)
 				want(t, o, c.verdict, c.reason)
 				if c.name == "value" && (o.Value != 7 || o.Total != 20) {
 					t.Fatalf("value %v of %v, want 7 of 20", o.Value, o.Total)
