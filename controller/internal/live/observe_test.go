@@ -147,6 +147,7 @@ func TestExpectationsAreDecidedSoon(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		ill.Store(false)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if took := decided.Sub(asked); result.Result != api.ResultDone || took > 5*time.Second+4*hurryPause {
 			t.Errorf("decided after %s as %+v; want done within 2 s after the probe was well", took, result)
 		}
@@ -186,6 +187,7 @@ func TestExpectationsSurviveReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if result == nil || result.Result != api.ResultDone {
 			t.Errorf("the expectation came to %+v", result)
 		}

@@ -120,7 +120,9 @@ func (p *probe) inherit(open []api.Anomaly, spec api.ProbeSpec, now time.Time) {
 			kept = append(kept, a)
 		}
 	}
+	p.mu.Lock()
 	p.adopted = adopt(kept, spec, now)
+	p.mu.Unlock()
 }
 
 // mergeRunners adds the runners of a configuration. Those of older digests stay for the remediations that use them.

@@ -231,7 +231,9 @@ func TestReloadByDifference(t *testing.T) {
 		if _, ok := r.Last("gone"); ok {
 			t.Error("the removed probe is still there")
 		}
+		mu.Lock()
 		gone := len(starts["gone"])
+		mu.Unlock()
 		time.Sleep(35 * time.Second)
 		r.stop()
 		for _, name := range []string{"same", "edited"} {
@@ -297,10 +299,11 @@ func TestPhasesAreEvenAndStable(t *testing.T) {
 // Idle workers go away again.
 func TestWorkersShrink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := true
+		var slow atomic.Bool
+		slow.Store(true)
 		r := start(t, Options{Config: Config{Probes: manyProbes(200, time.Second, func(int) sight {
 			return func(context.Context) api.Observation {
-				if slow {
+				if slow.Load() {
 					time.Sleep(900 * time.Millisecond)
 				}
 				return api.Observation{Verdict: api.OK}
@@ -311,7 +314,7 @@ func TestWorkersShrink(t *testing.T) {
 		if n, _ := r.sched.counts(); n < 150 {
 			t.Errorf("%d workers for about 180 slow runs at once", n)
 		}
-		slow = false
+		slow.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n, _ := r.sched.counts(); n > 20 {
