@@ -25,6 +25,8 @@ var Actions = []Action{
 	hold,
 	release,
 	replay,
+	requeue,
+	reroute,
 	resolve,
 	restart,
 	httpAction,

@@ -69,17 +69,11 @@ func (b rabbit) dial(ctx context.Context, name string) (*amqp.Connection, error)
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s/%s: %w", b.integration, endpointAMQP, plain{err})
+		return nil, fmt.Errorf("connect to %s/%s: %w", b.integration, endpointAMQP, redacted{err})
 	}
 	context.AfterFunc(ctx, func() { _ = conn.CloseDeadline(time.Now().Add(100 * time.Millisecond)) }) // its error changes nothing
 	return conn, nil
 }
-
-// plain is an error whose text shows no password.
-type plain struct{ err error }
-
-func (p plain) Error() string { return plainError(p.err) }
-func (p plain) Unwrap() error { return p.err }
 
 // vhost is the virtual host of the amqp endpoint.
 func (b rabbit) vhost() (string, error) {
@@ -182,17 +176,17 @@ func (r queueRules) number(name string) int64 {
 func depth(conn *amqp.Connection, queue string) (ready int64, consumers int, err error) {
 	ch, err := conn.Channel()
 	if err != nil {
-		return 0, 0, fmt.Errorf("count queue %s: %w", queue, plain{err})
+		return 0, 0, fmt.Errorf("count queue %s: %w", queue, redacted{err})
 	}
 	q, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
 	if err != nil {
 		if missing(err) {
 			return 0, 0, errNoQueue{queue}
 		}
-		return 0, 0, fmt.Errorf("count queue %s: %w", queue, plain{err})
+		return 0, 0, fmt.Errorf("count queue %s: %w", queue, redacted{err})
 	}
 	if err := ch.Close(); err != nil {
-		return 0, 0, fmt.Errorf("count queue %s: %w", queue, plain{err})
+		return 0, 0, fmt.Errorf("count queue %s: %w", queue, redacted{err})
 	}
 	return int64(q.Messages), q.Consumers, nil
 }

@@ -148,18 +148,18 @@ var errOwned = errors.New("the receipts have a consumer")
 
 func (s *session) tryOwn() (left int64, err error) {
 	if s.ch, err = s.conn.Channel(); err != nil {
-		return 0, fmt.Errorf("open a channel: %w", plain{err})
+		return 0, fmt.Errorf("open a channel: %w", redacted{err})
 	}
 	s.returns = s.ch.NotifyReturn(make(chan amqp.Return, 4096))
 	if err := s.ch.Tx(); err != nil {
-		return 0, fmt.Errorf("begin transactions: %w", plain{err})
+		return 0, fmt.Errorf("begin transactions: %w", redacted{err})
 	}
 	left, consumers, err := depth(s.conn, s.p.receipts())
 	var none errNoQueue
 	switch {
 	case errors.As(err, &none):
 		if _, err = s.ch.QueueDeclare(s.p.receipts(), true, false, false, false, nil); err != nil {
-			return 0, fmt.Errorf("make queue %s: %w", s.p.receipts(), plain{err})
+			return 0, fmt.Errorf("make queue %s: %w", s.p.receipts(), redacted{err})
 		}
 	case err != nil:
 		return 0, err
@@ -171,7 +171,7 @@ func (s *session) tryOwn() (left int64, err error) {
 		return 0, errOwned
 	}
 	if err != nil {
-		return 0, fmt.Errorf("consume queue %s: %w", s.p.receipts(), plain{err})
+		return 0, fmt.Errorf("consume queue %s: %w", s.p.receipts(), redacted{err})
 	}
 	s.slips = collect(from)
 	return left, nil
@@ -185,10 +185,10 @@ func (s *session) mark(ctx context.Context) error {
 	s.boot = rand.Text()
 	marker := amqp.Publishing{Type: "backstay-boot", MessageId: s.boot, DeliveryMode: amqp.Transient}
 	if err := s.ch.PublishWithContext(ctx, "", s.p.receipts(), true, false, marker); err != nil {
-		return fmt.Errorf("mark queue %s: %w", s.p.receipts(), plain{err})
+		return fmt.Errorf("mark queue %s: %w", s.p.receipts(), redacted{err})
 	}
 	if err := s.ch.TxCommit(); err != nil {
-		return fmt.Errorf("mark queue %s: %w", s.p.receipts(), plain{err})
+		return fmt.Errorf("mark queue %s: %w", s.p.receipts(), redacted{err})
 	}
 	return nil
 }
@@ -237,11 +237,11 @@ func (s *session) consume(ctx context.Context) error {
 		prefetch, s.heldMax = 2*s.p.Batch+1000, 1000
 	}
 	if err := s.ch.Qos(prefetch, 0, false); err != nil {
-		return fmt.Errorf("bound what queue %s delivers: %w", s.p.From, plain{err})
+		return fmt.Errorf("bound what queue %s delivers: %w", s.p.From, redacted{err})
 	}
 	from, err := s.ch.Consume(s.p.From, "backstay-replay", false, true, false, false, nil)
 	if err != nil {
-		return fmt.Errorf("consume queue %s: %w", s.p.From, plain{err})
+		return fmt.Errorf("consume queue %s: %w", s.p.From, redacted{err})
 	}
 	s.letters = collect(from)
 	return nil
@@ -285,9 +285,9 @@ func (s *session) commit(ctx context.Context, batch []move) error {
 		if amqpCode(err) == amqp.PreconditionFailed { // the broker says itself that not all of it was done
 			s.flight.doubt()
 			s.stop = fmt.Sprintf("the broker refused part of a batch for %s, which is perhaps full: nothing more was sent", s.p.To)
-			return joinErrors(s.save(ctx, nil), fmt.Errorf("commit: %w", plain{err}))
+			return joinErrors(s.save(ctx, nil), fmt.Errorf("commit: %w", redacted{err}))
 		}
-		return fmt.Errorf("commit: %w", plain{err})
+		return fmt.Errorf("commit: %w", redacted{err})
 	}
 	s.unacked = batch
 	err := s.conclude(ctx, batch)
@@ -304,7 +304,7 @@ func joinErrors(first, second error) error {
 
 func (s *session) publish(ctx context.Context, queue string, m amqp.Publishing) error {
 	if err := s.ch.PublishWithContext(ctx, "", queue, true, false, m); err != nil {
-		return fmt.Errorf("publish to %s: %w", queue, plain{err})
+		return fmt.Errorf("publish to %s: %w", queue, redacted{err})
 	}
 	return nil
 }
@@ -361,7 +361,7 @@ func (s *session) acknowledge(ctx context.Context) error {
 	}
 	for _, tag := range tags {
 		if err := s.ch.Ack(tag, false); err != nil {
-			return fmt.Errorf("acknowledge: %w", plain{err})
+			return fmt.Errorf("acknowledge: %w", redacted{err})
 		}
 	}
 	s.unacked, s.stale = nil, nil
@@ -424,7 +424,7 @@ func (s *session) sweep() error {
 	for _, mark := range marks {
 		for _, r := range s.receipts[mark] {
 			if err := s.ch.Ack(r.tag, false); err != nil {
-				return fmt.Errorf("acknowledge an old receipt: %w", plain{err})
+				return fmt.Errorf("acknowledge an old receipt: %w", redacted{err})
 			}
 		}
 	}
@@ -433,7 +433,7 @@ func (s *session) sweep() error {
 		return nil
 	}
 	if err := s.ch.TxCommit(); err != nil {
-		return fmt.Errorf("acknowledge old receipts: %w", plain{err})
+		return fmt.Errorf("acknowledge old receipts: %w", redacted{err})
 	}
 	return nil
 }

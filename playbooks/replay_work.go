@@ -65,7 +65,7 @@ func (s *session) prepare() error {
 		return err
 	}
 	if _, err := s.ch.QueueDeclare(s.p.Quarantine, true, false, false, false, nil); err != nil {
-		return fmt.Errorf("make queue %s: %w", s.p.Quarantine, plain{err})
+		return fmt.Errorf("make queue %s: %w", s.p.Quarantine, redacted{err})
 	}
 	return nil
 }
