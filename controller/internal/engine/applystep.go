@@ -56,8 +56,11 @@ func (s *State) applyStep(e *api.Entry) error {
 		if !flying {
 			return errIllegal
 		}
-		st.State, st.Outcome, st.Absent = api.StepUncertain, e.Outcome, false
+		st.State, st.Outcome, st.Absent, st.DarkAt = api.StepUncertain, e.Outcome, false, e.At
 		st.Unknowns++
+		if st.Orphan = fact(e.Facts, "cause") == "restart"; st.Orphan {
+			st.Orphans++
+		}
 	case api.EntryStepReconciled:
 		if e.Outcome == nil || st.State != api.StepUncertain && st.State != api.StepHandedOver {
 			return errIllegal
@@ -156,10 +159,10 @@ func (st *step) end(e *api.Entry, q *planned) {
 
 // doubled is d doubled n times, at most limit.
 func doubled(d time.Duration, n int, limit time.Duration) time.Duration {
-	for ; n > 0 && d < limit; n-- {
+	for ; n > 0 && d > 0 && d < limit; n-- {
 		d *= 2
 	}
-	return min(d, limit)
+	return max(0, min(d, limit))
 }
 
 // applyUndo moves the undoing of a step along.

@@ -115,7 +115,7 @@ func (s *State) consider(inc *incident, i int, a api.Anomaly) {
 		if !retry.IsZero() && (inc.next.IsZero() || retry.Before(inc.next)) {
 			inc.next = retry
 		}
-		s.refuse(inc, p, *refusal)
+		s.refuse(inc, p, *refusal, "Playbook "+p.Name+" did not run")
 		return
 	}
 	if only {
@@ -126,7 +126,7 @@ func (s *State) consider(inc *incident, i int, a api.Anomaly) {
 }
 
 // refuse records a "no", once until something about it changes.
-func (s *State) refuse(inc *incident, p *plan, no api.Refusal) {
+func (s *State) refuse(inc *incident, p *plan, no api.Refusal, what string) {
 	for _, n := range inc.No {
 		if n.Playbook == p.Name && n.Guard == no.Guard && n.Current && n.Next.Equal(no.Next) &&
 			(n.Reason == no.Reason || no.Guard == api.GuardStorm) {
@@ -134,7 +134,7 @@ func (s *State) refuse(inc *incident, p *plan, no api.Refusal) {
 		}
 	}
 	s.emit(api.Entry{Kind: api.EntryRefused, Incident: inc.ID, Playbook: p.Name, Digest: p.Digest, Refusal: &no,
-		Text: fmt.Sprintf("Playbook %s did not run: %s.%s", p.Name, no.Reason, s.again(no.Next))})
+		Text: fmt.Sprintf("%s: %s.%s", what, no.Reason, s.again(no.Next))})
 }
 
 // again says when a refusal would next pass.

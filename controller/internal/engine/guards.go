@@ -177,7 +177,7 @@ func (s *State) guardFlight(c *candidate) (*api.Refusal, time.Time) {
 
 func (s *State) guardRuns(c *candidate) (*api.Refusal, time.Time) {
 	rate := c.plan.Limits.Runs
-	if rate.IsZero() {
+	if rate.N <= 0 {
 		return nil, time.Time{}
 	}
 	var at []time.Time // within the window, oldest first
@@ -284,10 +284,31 @@ func (s *State) hold(r *remediation, i int) *api.Refusal {
 			return refusal(api.GuardFlight, time.Time{}, "remediation %s (%s) works on the same target", o.ID, o.Plan.Name)
 		}
 	}
+	if until := s.inAir(targetsOf(r.Plan, q), r, i); !until.IsZero() {
+		return refusal(api.GuardFlight, until, "an earlier call to the same target whose outcome nobody saw may still arrive")
+	}
 	if no := s.closedDays(r.Plan); no != nil {
 		return no
 	}
 	return s.braked(q.danger())
+}
+
+// inAir says until when an attempt whose outcome nobody saw may still reach one of the targets; the zero time where none may.
+// The step i of r itself is left out: its class says how it is repeated.
+func (s *State) inAir(targets []string, r *remediation, i int) time.Time {
+	var until time.Time
+	for _, o := range s.d.Remediations {
+		for k := range o.Steps {
+			st := &o.Steps[k]
+			if o == r && k == i || st.Unknowns == 0 || st.Intent == nil || !s.now.Before(st.Intent.Deadline) {
+				continue
+			}
+			if st.Intent.Deadline.After(until) && overlap(targetsOf(o.Plan, &o.Plan.Steps[k]), targets) {
+				until = st.Intent.Deadline
+			}
+		}
+	}
+	return until
 }
 
 // bounds are what is left of the playbook's limits for a step; what people said yes to goes before the limits.

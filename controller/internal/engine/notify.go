@@ -29,7 +29,7 @@ func (s *State) tell(channels []string, m Message, inc string, r *remediation) {
 
 // notified records whether a channel was reached.
 func (s *State) notified(res *Result) {
-	s.seen.add(res.Command)
+	s.seen.add(res)
 	parts := strings.SplitN(res.Command, "/", 3)
 	if len(parts) != 3 {
 		return

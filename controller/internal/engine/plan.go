@@ -59,6 +59,8 @@ const (
 	settleWait    = time.Hour       // how long a remediation waits for a person's word on a step in doubt
 	resultGrace   = 5 * time.Second // how long after its deadline a silent command is given up
 	repeatsMax    = 5               // attempts of one step whose outcome stays unknown
+	orphansMax    = 50              // attempts of one step that restarts interrupted
+	orphanWait    = 2 * time.Second // what a dead process has sent arrives within this
 	looksMax      = 8               // questions to a target that cannot tell
 	breaksMax     = 6               // times that an open breaker holds a step
 	breakWait     = 30 * time.Second

@@ -11,7 +11,7 @@ import (
 
 // result takes what came of a command. One that nobody waits for is evidence and changes nothing; a second one is ignored.
 func (s *State) result(res *Result) {
-	if s.seen.has(res.Command) {
+	if s.seen.has(res) {
 		return
 	}
 	if strings.HasPrefix(res.Command, "notify/") {
@@ -20,22 +20,31 @@ func (s *State) result(res *Result) {
 	}
 	for _, r := range s.d.Remediations {
 		if p := r.pend; p != nil && p.id == res.Command && r.End == "" {
-			s.seen.add(p.id)
+			s.seen.add(res)
 			s.settle(r, p, res)
 			return
 		}
 	}
-	s.seen.add(res.Command)
+	s.seen.add(res)
 	rem, step, kind := parseCommand(res.Command)
 	if kind != Run && kind != Undo {
 		return // it only read
 	}
 	e := api.Entry{Kind: api.EntryLateResult, Remediation: rem, Step: step, Outcome: &res.Outcome, Facts: []api.Fact{{Name: "command", Value: res.Command}},
-		Text: fmt.Sprintf("A result of step %s came after its time (%s); it is kept as evidence and changes nothing.", step, res.Outcome.Result)}
+		Text: said(res.Outcome.Text, "A result of step %s (%s) came after its time; it is kept as evidence and changes nothing", step, res.Outcome.Result)}
 	if r := s.rems[rem]; r != nil {
 		e.Incident, e.Playbook, e.Digest = r.Incident, r.Plan.Name, r.Plan.Digest
 	}
 	s.emit(e)
+}
+
+// said joins what happened with the words of whoever saw it.
+func said(words, format string, args ...any) string {
+	text := fmt.Sprintf(format, args...)
+	if words = strings.TrimSpace(words); words == "" {
+		return text + "."
+	}
+	return text + ": " + words
 }
 
 // parseCommand takes an id apart: REMEDIATION/STEP/KIND-EPOCH.N.
@@ -91,7 +100,7 @@ func (s *State) planned(r *remediation, i int, res *Result) {
 		return
 	}
 	o.Items, o.Amount = 0, nil
-	s.failed(r, i, o, fmt.Sprintf("Step %s could not be planned: %s", q.Name, o.Text))
+	s.failed(r, i, o, said(o.Text, "Step %s could not be planned", q.Name))
 }
 
 func negative(m api.Money) bool {
@@ -108,14 +117,14 @@ func (s *State) ran(r *remediation, i int, o api.Outcome) {
 	q := &r.Plan.Steps[i]
 	switch o.Result {
 	case api.ResultDone:
-		s.step(r, i, api.Entry{Kind: api.EntryStepEnded, Outcome: &o, Text: fmt.Sprintf("Step %s is done. %s", q.Name, o.Text)})
+		s.step(r, i, api.Entry{Kind: api.EntryStepEnded, Outcome: &o, Text: said(o.Text, "Step %s is done", q.Name)})
 	case api.ResultRefused:
-		s.failed(r, i, o, fmt.Sprintf("Step %s was refused: %s", q.Name, o.Text))
+		s.failed(r, i, o, said(o.Text, "Step %s was refused", q.Name))
 	case api.ResultFailed:
-		s.failed(r, i, o, fmt.Sprintf("Step %s failed: %s", q.Name, o.Text))
+		s.failed(r, i, o, said(o.Text, "Step %s failed", q.Name))
 	default:
 		o.Result = api.ResultUnknown
-		s.step(r, i, api.Entry{Kind: api.EntryStepUncertain, Outcome: &o, Text: fmt.Sprintf("Nobody knows whether step %s happened: %s", q.Name, o.Text)})
+		s.step(r, i, api.Entry{Kind: api.EntryStepUncertain, Outcome: &o, Text: said(o.Text, "Nobody knows whether step %s happened", q.Name)})
 	}
 }
 

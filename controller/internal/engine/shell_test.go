@@ -194,11 +194,13 @@ func (w *world) look(c Command) {
 
 func (w *world) undo(c Command) {
 	k := w.target(c)
-	name := w.paid[w.keyOf[c.Remediation+"/"+c.Step]]
+	key := w.keyOf[c.Remediation+"/"+c.Step]
+	name := w.paid[key]
 	effect := func() {
 		if c.Step != "pay" {
 			return
 		}
+		w.undone[key] = true
 		if w.net[name]--; w.net[name] < 0 {
 			if w.net[name] = 0; kinds[k].repeat != api.Idempotent {
 				w.breach("item %s was undone more often than paid", name)

@@ -29,7 +29,7 @@ type State struct {
 	storming bool
 	dirty    bool
 	sent     int64 // commands so far in this life
-	seen     ring  // ids of commands whose result came
+	seen     ring  // results that came
 	out      Output
 }
 
@@ -115,6 +115,9 @@ type step struct {
 	Attempt  int           `json:"attempt,omitempty"`  // times intended
 	Tries    int           `json:"tries,omitempty"`    // definite failures
 	Unknowns int           `json:"unknowns,omitempty"` // attempts whose outcome nobody saw
+	Orphans  int           `json:"orphans,omitempty"`  // those of them that a restart interrupted
+	Orphan   bool          `json:"orphan,omitempty"`   // the last one was
+	DarkAt   time.Time     `json:"darkAt,omitzero"`    // since when its outcome is unknown
 	Absent   bool          `json:"absent,omitempty"`   // the target was asked and says that it did not happen
 	Breaks   int           `json:"breaks,omitempty"`   // times that an open breaker held it
 	Hard     bool          `json:"hard,omitempty"`     // refused for good
@@ -222,7 +225,7 @@ func (s *State) book(name string) *book {
 	return b
 }
 
-// ring remembers the last ids that it was given.
+// ring remembers the last results. The same result twice is a repeat; another one for the same command is evidence.
 type ring struct {
 	ids  map[string]bool
 	fifo []string
@@ -230,11 +233,15 @@ type ring struct {
 
 const ringSize = 4096
 
-func (r *ring) has(id string) bool { return r.ids[id] }
+func (r *ring) has(res *Result) bool { return r.ids[res.Command+" "+string(res.Outcome.Result)] }
 
-func (r *ring) add(id string) {
+func (r *ring) add(res *Result) {
 	if r.ids == nil {
 		r.ids = map[string]bool{}
+	}
+	id := res.Command + " " + string(res.Outcome.Result)
+	if r.ids[id] {
+		return
 	}
 	r.ids[id] = true
 	r.fifo = append(r.fifo, id)

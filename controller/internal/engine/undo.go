@@ -62,12 +62,19 @@ func (s *State) undo(r *remediation, i int) {
 			return
 		}
 	}
+	if until := s.inAir(targetsOf(r.Plan, q), nil, -1); !until.IsZero() {
+		r.at(until)
+		return
+	}
 	no := s.halted()
 	if no == nil {
 		no = s.paused(r.Plan.Name)
 	}
 	if no != nil {
 		r.at(no.Next)
+		if inc := s.byID[r.Incident]; inc != nil {
+			s.refuse(inc, r.Plan, *no, fmt.Sprintf("Undoing step %s of %s waits", q.Name, r.Plan.Name))
+		}
 		return
 	}
 	in := &api.Intent{Command: s.commandID(r, q.Name, Undo), Key: hash(32, r.key(i), "undo"), Fence: s.d.Fence + 1, Deadline: s.now.Add(q.Timeout),
@@ -83,14 +90,14 @@ func (s *State) undo(r *remediation, i int) {
 // undone takes what came of an undo.
 func (s *State) undone(r *remediation, i int, o api.Outcome) {
 	q := &r.Plan.Steps[i]
-	text := fmt.Sprintf("Step %s is undone. %s", q.Name, o.Text)
+	text := said(o.Text, "Step %s is undone", q.Name)
 	switch o.Result {
 	case api.ResultDone:
 	case api.ResultRefused, api.ResultFailed:
-		text = fmt.Sprintf("Step %s could not be undone: %s", q.Name, o.Text)
+		text = said(o.Text, "Step %s could not be undone", q.Name)
 	default:
 		o.Result = api.ResultUnknown
-		text = fmt.Sprintf("Nobody knows whether step %s was undone: %s", q.Name, o.Text)
+		text = said(o.Text, "Nobody knows whether step %s was undone", q.Name)
 	}
 	s.step(r, i, api.Entry{Kind: api.EntryUndoEnded, Attempt: r.Steps[i].UndoAttempt, Outcome: &o, Text: text})
 }

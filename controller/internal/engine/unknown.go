@@ -7,18 +7,24 @@ import (
 	"github.com/backstay/backstay/api"
 )
 
-// What an unknown outcome means, by repeat class. Nothing is done before the deadline of the attempt has passed, because
-// until then the attempt itself may still reach its target.
+// What an unknown outcome means, by repeat class:
 //
-//   - idempotent: repeat with the same key, at most repeatsMax attempts, then hand over;
-//   - keyed: repeat with the same key, as long as the next attempt ends while the target still recognises the key; else hand over;
-//   - queryable: ask the target. It happened: reconciled. It did not: repeat with the same key. It cannot tell: ask again, at
-//     most looksMax times, each pause twice the last, then hand over;
+//   - idempotent: repeat with the same key, at most repeatsMax attempts, then hand over. Repeating at once is harmless, because
+//     an attempt that is still on its way sets the same state. What would set another state (a later step, an undo, another
+//     remediation) waits until the deadline of each attempt whose outcome nobody saw: see inAir;
+//   - keyed: repeat with the same key, as long as the next attempt ends while the target still recognises the key; else hand
+//     over. It waits for the deadline of the attempt before; after a restart, whose dead process sends nothing more, for orphanWait;
+//   - queryable: after the deadline ask the target; not before, because until then the attempt itself may still reach it. It
+//     happened: reconciled. It did not: repeat with the same key. It cannot tell: ask again, at most looksMax times, each
+//     pause twice the last, then hand over;
 //   - blind: hand over.
 //
+// Attempts that restarts interrupted do not count for repeatsMax, but for orphansMax.
+//
 // Handed over means that a person says what happened. Settled: the step counts as done, and the remediation goes on. Void: it
-// did not happen; the step has failed for good and the playbook's otherwise follows. Without a word within settleWait the
-// remediation ends in doubt: nothing is undone, and nothing automatic touches the targets until the word comes.
+// did not happen; the step has failed for good and the playbook's otherwise follows; void is not taken before the deadline of the
+// attempt. Without a word within settleWait the remediation ends in doubt: nothing is undone, and nothing automatic touches
+// the targets until the word comes, which may be at any time later.
 
 // orphan makes uncertain what was in the air when the last life of the controller ended.
 func (s *State) orphan(r *remediation) {
@@ -26,7 +32,7 @@ func (s *State) orphan(r *remediation) {
 		st, q := &r.Steps[i], &r.Plan.Steps[i]
 		out := &api.Outcome{Result: api.ResultUnknown, Text: "The controller stopped while the call was under way, or before it began."}
 		if (st.State == api.StepIntended || st.State == api.StepRepeated) && !q.control() {
-			s.step(r, i, api.Entry{Kind: api.EntryStepUncertain, Outcome: out, Text: fmt.Sprintf("Nobody knows whether step %s happened, because the controller stopped meanwhile.", q.Name)})
+			s.step(r, i, api.Entry{Kind: api.EntryStepUncertain, Outcome: out, Facts: []api.Fact{{Name: "cause", Value: "restart"}}, Text: fmt.Sprintf("Nobody knows whether step %s happened, because the controller stopped meanwhile.", q.Name)})
 		}
 		if st.UndoState == api.StepIntended {
 			s.undone(r, i, *out)
@@ -37,8 +43,18 @@ func (s *State) orphan(r *remediation) {
 // unknown looks after a step whose outcome nobody saw.
 func (s *State) unknown(r *remediation, i int) {
 	st, q := &r.Steps[i], &r.Plan.Steps[i]
-	settled := st.Intent.Deadline.Add(time.Second)
 	class := st.Intent.Repeat
+	silent := st.Unknowns - st.Orphans
+	settled := st.Intent.Deadline.Add(time.Second)
+	switch pause := doubled(time.Second, silent-1, time.Minute); {
+	case st.Orphan && (class == api.Idempotent || class == api.Keyed):
+		settled = st.DarkAt.Add(orphanWait)
+	case class == api.Idempotent:
+		settled = st.DarkAt.Add(pause)
+	case class == api.Keyed || st.Absent:
+		settled = st.Intent.Deadline.Add(pause)
+	}
+	spent := silent >= repeatsMax || st.Orphans >= orphansMax
 	switch {
 	case class == api.Blind:
 		s.handOver(r, i, "the action cannot be repeated safely")
@@ -46,7 +62,7 @@ func (s *State) unknown(r *remediation, i int) {
 	case s.now.Before(settled):
 		r.at(settled)
 		return
-	case st.Absent && (r.Cancel != "" || st.Unknowns >= repeatsMax):
+	case st.Absent && (r.Cancel != "" || spent):
 		s.step(r, i, api.Entry{Kind: api.EntryStepEnded, Outcome: &api.Outcome{Result: api.ResultFailed, Text: "The target says that it did not happen."},
 			Text: fmt.Sprintf("Step %s did not happen and is not repeated.", q.Name)})
 		return
@@ -56,18 +72,13 @@ func (s *State) unknown(r *remediation, i int) {
 	case class == api.Keyed && s.now.Add(q.Timeout).After(st.Until):
 		s.handOver(r, i, fmt.Sprintf("the target recognises its key only until %s", st.Until.Format("15:04:05")))
 		return
-	case st.Unknowns >= repeatsMax:
+	case spent:
 		s.handOver(r, i, fmt.Sprintf("%d attempts brought no answer", st.Unknowns))
 		return
 	case r.Cancel != "":
 		s.handOver(r, i, "the remediation was called off")
 		return
 	case s.stopping:
-		return
-	}
-	again := st.Intent.Deadline.Add(doubled(time.Second, st.Unknowns-1, time.Minute))
-	if s.now.Before(again) {
-		r.at(again)
 		return
 	}
 	if no := s.hold(r, i); no != nil {
@@ -108,9 +119,9 @@ func (s *State) looked(r *remediation, i int, o api.Outcome) {
 	st, q := &r.Steps[i], &r.Plan.Steps[i]
 	switch o.Result {
 	case api.ResultDone:
-		s.step(r, i, api.Entry{Kind: api.EntryStepReconciled, Outcome: &o, Text: fmt.Sprintf("The target says that step %s happened. %s", q.Name, o.Text)})
+		s.step(r, i, api.Entry{Kind: api.EntryStepReconciled, Outcome: &o, Text: said(o.Text, "The target says that step %s happened", q.Name)})
 	case api.ResultRefused:
-		s.step(r, i, api.Entry{Kind: api.EntryStepReconciled, Outcome: &o, Text: fmt.Sprintf("The target says that step %s did not happen. %s", q.Name, o.Text)})
+		s.step(r, i, api.Entry{Kind: api.EntryStepReconciled, Outcome: &o, Text: said(o.Text, "The target says that step %s did not happen", q.Name)})
 	default: // it cannot tell yet
 		st.lookAt = s.now.Add(doubled(time.Second, st.looks, 5*time.Minute))
 	}

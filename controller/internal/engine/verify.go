@@ -30,10 +30,10 @@ func (s *State) verify(r *remediation) {
 
 // verified takes what came of the verification.
 func (s *State) verified(r *remediation, o api.Outcome) {
-	text := "Verification passed: " + o.Text
+	text := said(o.Text, "Verification passed")
 	if o.Result != api.ResultDone {
 		o.Result = api.ResultFailed
-		text = "Verification did not pass: " + o.Text
+		text = said(o.Text, "Verification did not pass")
 	}
 	s.emit(api.Entry{Kind: api.EntryVerifyEnded, Incident: r.Incident, Remediation: r.ID, Playbook: r.Plan.Name, Digest: r.Plan.Digest, Outcome: &o, Text: text})
 }

@@ -44,8 +44,12 @@ func (s *State) Remediation(id string) *api.Remediation {
 	}
 	for i := range r.Steps {
 		st, q := &r.Steps[i], &r.Plan.Steps[i]
-		if st.State == api.StepAsking && r.End == "" {
+		switch {
+		case r.End != "":
+		case st.State == api.StepAsking:
 			out.Answer = st.AskUntil
+		case st.State == api.StepHandedOver:
+			out.Asked, out.Answer = st.Text, st.HandedAt.Add(settleWait)
 		}
 		out.Steps = append(out.Steps, r.stepView(i))
 		if st.UndoState != "" {

@@ -36,6 +36,7 @@ type world struct {
 	item     []int          // the present item of each target
 	net      map[string]int // item -> how often it was paid, less undone: the ledger
 	landed   map[string]bool
+	undone   map[string]bool   // keys
 	paid     map[string]string // key -> the item that it paid
 	keys     map[string]time.Time
 	sent     map[string][]sentRun // key -> calls
@@ -111,7 +112,7 @@ var kinds = []struct {
 var freezeFrom, freezeTo = t0.Add(20 * time.Minute), t0.Add(35 * time.Minute)
 
 func newWorld(seed uint64, naive bool) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), naive: naive, now: t0, s: New(), net: map[string]int{}, landed: map[string]bool{}, paid: map[string]string{},
+	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), naive: naive, now: t0, s: New(), net: map[string]int{}, landed: map[string]bool{}, undone: map[string]bool{}, paid: map[string]string{},
 		keys: map[string]time.Time{}, sent: map[string][]sentRun{}, keyOf: map[string]string{}, flying: map[string]flight{},
 		yes: map[string][]string{}, verdicts: map[string]api.Verdict{}, ill: make([]bool, len(kinds)), item: make([]int, len(kinds))}
 	w.cfg = w.config()
@@ -197,7 +198,7 @@ func (w *world) feed(e Event) {
 	out := w.s.Step(e)
 	w.wake = out.Wake
 	gap := 0
-	if w.fault(0.03) {
+	if w.fault(0.012) {
 		gap = 1 + w.rng.IntN(3)
 	}
 	if gap == 1 {
@@ -327,6 +328,9 @@ func (w *world) itemName(k int) string { return fmt.Sprintf("%d-%d", k, w.item[k
 func (w *world) pay(k int, key string) {
 	name := w.itemName(k)
 	w.landed[key], w.paid[key] = true, name
+	if w.undone[key] {
+		w.breach("a call for item %s arrived after it had been undone", name)
+	}
 	switch kinds[k].repeat {
 	case api.Idempotent:
 		w.net[name] = 1
