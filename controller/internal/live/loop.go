@@ -174,7 +174,8 @@ func (l *loop) take(it *item) {
 		for _, x := range l.expects {
 			x.proof.Observe(it.obs)
 		}
-	case it.look:
+	case it.probe != nil && it.probe.gone.Load() && !it.event.Anomaly.Cleared:
+		// a reload overtook it: the detector is gone, or its successor will find the same
 	default:
 		if a := it.event.Anomaly; a != nil {
 			for _, x := range l.expects {
@@ -295,7 +296,9 @@ func (l *loop) append() error {
 		}
 	}
 	start := time.Now()
+	l.s.committing.Store(start.UnixNano())
 	first, err := l.s.journal.Append(l.ctx, b)
+	l.s.committing.Store(0)
 	if err != nil {
 		return err
 	}

@@ -400,3 +400,23 @@ func TestSlowSubscribersAreDropped(t *testing.T) {
 		t.Error("a subscriber that left still gets entries")
 	}
 }
+
+// A disk that hangs stops deciding, and the shell says so; probing goes on.
+func TestHungJournalIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &memory{}
+		r := start(t, Options{Config: ill(plainHand(func(context.Context, playbooks.Call) api.Outcome { return api.Outcome{Result: api.ResultDone} }))}, disk, oneStep(runStep))
+		time.Sleep(time.Second)
+		disk.mu.Lock()
+		disk.slow = time.Minute
+		disk.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		if err := r.Ready(); api.CodeOf(err) != api.CodeUnavailable || !strings.Contains(err.Error(), "journal") {
+			t.Errorf("with a journal that hangs for 20 s the shell is %v", err)
+		}
+		if s := r.status("gateway"); s.Runs < 3 {
+			t.Errorf("%d runs in 30 s: probing waits for the journal", s.Runs)
+		}
+		r.stop()
+	})
+}

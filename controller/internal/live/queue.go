@@ -12,7 +12,7 @@ type item struct {
 	event   engine.Event
 	obs     *api.Observation // for running expectations; not an event of the engine
 	command *engine.Command  // what event.Result is the result of
-	look    bool             // no event: only a call to look at the counts of well and ill probes
+	probe   *probe           // what saw event.Anomaly
 	reload  *reload          // takes effect once the event's entries are durable, before any command
 	done    func(entries []api.Entry, err error)
 }

@@ -52,24 +52,25 @@ type core interface {
 
 // Shell is the live shell. Make one with New, then call Run once.
 type Shell struct {
-	log      *slog.Logger
-	journal  journal
-	restore  func([]byte) (core, error)
-	empty    func() core
-	grace    time.Duration
-	clock    *clock
-	sched    *scheduler
-	queue    *queue
-	rollups  *rollups
-	hub      *hub
-	eyes     eyes
-	figures  figures
-	store    *store.Store // nil in tests without one
-	view     atomic.Pointer[view]
-	ready    atomic.Bool
-	fatal    atomic.Pointer[error]
-	broken   atomic.Pointer[string] // the core panicked: why
-	stopping atomic.Bool
+	log        *slog.Logger
+	journal    journal
+	restore    func([]byte) (core, error)
+	empty      func() core
+	grace      time.Duration
+	clock      *clock
+	sched      *scheduler
+	queue      *queue
+	rollups    *rollups
+	hub        *hub
+	eyes       eyes
+	figures    figures
+	store      *store.Store // nil in tests without one
+	view       atomic.Pointer[view]
+	ready      atomic.Bool
+	fatal      atomic.Pointer[error]
+	broken     atomic.Pointer[string] // the core panicked: why
+	stopping   atomic.Bool
+	committing atomic.Int64 // since when the journal has been writing, Unix nanoseconds; 0 where it is not
 
 	mu      sync.Mutex // guards what a reload changes
 	config  Config
@@ -147,6 +148,9 @@ func newShell(o Options, j journal) (*Shell, error) {
 	return s, nil
 }
 
+// commitMax is how long a commit may take before the shell says that it is not ready.
+const commitMax = 10 * time.Second
+
 // graceDefault is how long a graceful stop waits for steps in flight.
 const graceDefault = 20 * time.Second
 
@@ -217,6 +221,10 @@ func (s *Shell) Ready() error {
 	}
 	if !s.ready.Load() {
 		return api.Errorf(api.CodeUnavailable, "the controller is still reading its journal")
+	}
+	if since := s.committing.Load(); since != 0 && time.Since(time.Unix(0, since)) > commitMax {
+		return &api.Error{Code: api.CodeUnavailable, Message: "the journal has not taken an entry for " + time.Since(time.Unix(0, since)).Round(time.Second).String(),
+			Hint: "nothing is decided or done meanwhile; look at the disk of the data folder"}
 	}
 	if why := s.haltedBy(); why != "" {
 		return &api.Error{Code: api.CodeUnavailable, Message: "the controller probes but no longer acts: " + why,

@@ -137,7 +137,7 @@ func (s *Shell) saw(p *probe, o *api.Observation) {
 	}
 	for i := range changes {
 		a := changes[i]
-		s.queue.put(item{event: engine.Event{Anomaly: &a}})
+		s.queue.put(item{event: engine.Event{Anomaly: &a}, probe: p})
 	}
 	clear(changes)
 	*buf = changes[:0]
