@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -121,7 +123,9 @@ func TestNothingSent(t *testing.T) {
 	closed := l.Addr().String()
 	l.Close()
 	plain, _ := rawServer(t, func(*net.TCPConn) {})
-	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of what is tested here
+	untrusted.StartTLS()
 	defer untrusted.Close()
 	for name, url := range map[string]string{
 		"refused": "http://" + closed + "/", "no such host": "http://nowhere.invalid/", "no TLS": "https://" + plain + "/", "unknown CA": untrusted.URL,
@@ -277,4 +281,15 @@ func TestEndlessBody(t *testing.T) {
 	e := exchange{method: "GET", url: s.URL, target: "gw", repeat: api.Idempotent}
 	out := w.send(within(t, 3*time.Second), e).outcome(e)
 	want(t, out, api.ResultFailed, "longer than")
+}
+
+// TestDeadKeptConnection: a kept connection that was closed meanwhile, and a target that is gone, are no reason to doubt.
+func TestDeadKeptConnection(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	w := newWorld()
+	e := exchange{method: "POST", url: s.URL, target: "gw", repeat: api.Blind, body: []byte(`{}`)}
+	want(t, w.send(within(t, time.Second), e).outcome(e), api.ResultRefused, "404")
+	s.Close()
+	time.Sleep(100 * time.Millisecond)
+	want(t, w.send(within(t, time.Second), e).outcome(e), api.ResultFailed, "nothing was sent")
 }

@@ -41,7 +41,7 @@ func NewOutbound() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = http.ProxyFromEnvironment
 	transport.MaxIdleConnsPerHost = 4
-	transport.ResponseHeaderTimeout = 0 // the context's deadline rules
+	transport.DialContext = dialCounted
 	return newOutbound(transport, breakerOpenFor)
 }
 
@@ -107,7 +107,7 @@ func (o outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	if state.answered != nil { // a deadline during the pause before a repeat must not hide the answer that was had
 		return state.answered, nil
 	}
-	return nil, &CallError{Target: r.URL.Host, Sent: state.sent.Load(), Err: err}
+	return nil, &CallError{Target: r.URL.Host, Sent: state.sent(), Err: err}
 }
 
 type (
@@ -119,7 +119,8 @@ type (
 // callState is what is known of one call while its tries go on.
 type callState struct {
 	safe, again bool
-	sent        atomic.Bool
+	mu          sync.Mutex
+	uses        []use // connections that its tries were given
 	try         int
 	answered    *http.Response // the last answer, without its body
 }
@@ -166,7 +167,7 @@ func mayRepeat(ctx context.Context, res *http.Response, err error) (bool, error)
 	switch {
 	case err != nil:
 		var open *BreakerOpenError
-		if errors.As(err, &open) || state.sent.Load() && !state.safe {
+		if errors.As(err, &open) || state.sent() && !state.safe {
 			return false, nil
 		}
 	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
@@ -253,7 +254,7 @@ func (t *tries) RoundTrip(r *http.Request) (*http.Response, error) {
 	state.try++
 	start := time.Now()
 	b := t.breaker(r.URL.Host)
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { state.sent.Store(true) }}
+	trace := &httptrace.ClientTrace{GotConn: state.got}
 	var answer *http.Response
 	_, err := b.Execute(func() (*http.Response, error) {
 		sent := r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
