@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Vars struct {
 type Condition struct {
 	text    string
 	program cel.Program
+	names   []string // variables that it reads, sorted
 }
 
 // ConditionError is one mistake in a condition, with its place within the text.
@@ -134,7 +136,19 @@ func CompileCondition(expr string) (*Condition, error) {
 	if err != nil {
 		return nil, ConditionErrors{{1, 1, err.Error(), ""}}
 	}
-	return &Condition{expr, program}, nil
+	return &Condition{expr, program, namesOf(checked)}, nil
+}
+
+// namesOf lists the variables that a condition reads.
+func namesOf(checked *cel.Ast) []string {
+	var names []string
+	for _, r := range checked.NativeRep().ReferenceMap() { // sorted below
+		if r.Name != "" && len(r.OverloadIDs) == 0 {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // checkCurrencies finds money() of a currency that cannot be one, before it is ever evaluated.
@@ -209,6 +223,15 @@ func explainName(name string) (message, hint string) {
 		known[i] = v.name
 	}
 	return fmt.Sprintf("there is no %q in conditions", name), suggest(name, known, "known")
+}
+
+// stepVariables are known only once a step was planned: in a step's ask.
+var stepVariables = []string{"items", "amount", "share"}
+
+// ReadsStep tells whether the answer depends on what a step would touch (items, amount, share), so that it
+// cannot be given before the step was planned.
+func (c *Condition) ReadsStep() bool {
+	return slices.ContainsFunc(c.names, func(n string) bool { return slices.Contains(stepVariables, n) })
 }
 
 // String gives the text that was compiled.

@@ -45,6 +45,21 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+func TestReadsStep(t *testing.T) {
+	for expr, want := range map[string]bool{
+		`amount > limits.amount`: true, `items > 1`: true, `0.5 < share`: true,
+		`incident.items > 1`: false, `limits.items > 5`: false, `"amount" == incident.root`: false,
+	} {
+		c, err := CompileCondition(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ReadsStep(); got != want {
+			t.Errorf("%s reads the step: %v, want %v", expr, got, want)
+		}
+	}
+}
+
 // TestConditionsWithoutLimits holds that nothing exceeds a limit that is not set.
 func TestConditionsWithoutLimits(t *testing.T) {
 	for _, expr := range []string{`amount > limits.amount`, `items > limits.items`, `share > limits.share`} {

@@ -9,6 +9,9 @@ import (
 
 // Params are the parameters of a probe type, an action or a driver. The centre keeps them opaque;
 // the type decodes them strictly.
+//
+// +kubebuilder:validation:Type=object
+// +kubebuilder:pruning:PreserveUnknownFields
 type Params struct {
 	node      *node // nil: none were given
 	file      string

@@ -191,6 +191,9 @@ func (r *reader) syntax(err error, chunk []byte, before int) {
 	if line == 0 {
 		line, col = controlCharacter(chunk)
 	}
+	if last := lineBreaks(chunk) + 1; line > last { // the parser adds a line break at the end of the text
+		line, col = last, utf8.RuneCountInString(lineText(chunk, last))+1
+	}
 	message := load.Message
 	if load.ContextMsg != "" {
 		message = load.ContextMsg + ": " + message
@@ -206,6 +209,15 @@ func (r *reader) syntax(err error, chunk []byte, before int) {
 		rule, hint = "alias", "anchors and aliases are not read: write the value out"
 	}
 	r.errorAt(before+max(line, 1), max(col, 1), rule, message, hint)
+}
+
+// lineBreaks counts what YAML takes for one.
+func lineBreaks(text []byte) int {
+	n := -bytes.Count(text, []byte("\r\n"))
+	for _, b := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} {
+		n += bytes.Count(text, []byte(b))
+	}
+	return n
 }
 
 func lineText(chunk []byte, line int) string {

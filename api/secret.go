@@ -10,6 +10,8 @@ import (
 
 // Secret is a text that may hold a credential: written plainly, or as {env: NAME} or {file: PATH}.
 // Only the reference is kept; it is resolved at the border, when used, and never printed, logged or stored.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type Secret struct {
 	Text string // plain text from the spec; check warns where it looks like a credential
 	Env  string

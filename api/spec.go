@@ -15,6 +15,8 @@ const (
 // Metadata names an object. Names are unique per kind: lower-case letters, digits and '-', at most
 // 63 characters, so that they fit Kubernetes, file names and metric labels alike.
 type Metadata struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name   string            `json:"name" rule:"required,name" doc:"Unique per kind: lower-case letters, digits and '-'."`
 	Labels map[string]string `json:"labels,omitempty" doc:"Free key and value pairs, for people and for selection."`
 }
@@ -37,12 +39,15 @@ type IntegrationSpec struct {
 
 // Endpoint is one address of an integration.
 type Endpoint struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name string `json:"name" rule:"required,name" doc:"The endpoint's name, such as primary or standby."`
 	URL  Secret `json:"url" rule:"required" doc:"Where it is: http, https, tcp, amqp, postgres, mysql or sqlite URL; or {env: NAME} or {file: PATH} when it holds a credential."`
 }
 
 // Driver picks one of several ways to do a thing, with parameters that only that way knows.
 type Driver struct {
+	// +kubebuilder:validation:MinLength=1
 	Driver string `json:"driver" rule:"required" doc:"Which driver."`
 	With   Params `json:"with,omitempty" doc:"The driver's parameters."`
 }
@@ -56,7 +61,8 @@ type Workflow struct {
 
 // WorkflowSpec is the part of a Workflow that people write.
 type WorkflowSpec struct {
-	Summary    string         `json:"summary,omitempty" doc:"One sentence: what this work is and for whom."`
+	Summary string `json:"summary,omitempty" doc:"One sentence: what this work is and for whom."`
+	// +kubebuilder:validation:MinItems=1
 	Steps      []WorkflowStep `json:"steps" rule:"required" doc:"The steps; after and uses make them a graph without cycles."`
 	Objectives Objectives     `json:"objectives,omitempty" doc:"What was promised."`
 	Value      Value          `json:"value,omitempty" doc:"What an incident puts at risk, in business units."`
@@ -64,6 +70,8 @@ type WorkflowSpec struct {
 
 // WorkflowStep is one stage of the work.
 type WorkflowStep struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name  string   `json:"name" rule:"required,name" doc:"The step's name within the workflow."`
 	After []string `json:"after,omitempty" doc:"Steps of this workflow that feed this one."`
 	Uses  []string `json:"uses,omitempty" doc:"Integrations that this step cannot work without."`
@@ -73,7 +81,8 @@ type WorkflowStep struct {
 type Objectives struct {
 	Turnaround Duration `json:"turnaround,omitempty" doc:"Longest acceptable time from first to last step."`
 	Accuracy   Percent  `json:"accuracy,omitempty" doc:"Least acceptable share of items done right."`
-	Backlog    int64    `json:"backlog,omitempty" rule:"min=0" doc:"Most items that may wait."`
+	// +kubebuilder:validation:Minimum=0
+	Backlog int64 `json:"backlog,omitempty" rule:"min=0" doc:"Most items that may wait."`
 }
 
 // Value tells how to count what an incident puts at risk: waiting items times value per item.
@@ -92,22 +101,27 @@ type Probe struct {
 // ProbeSpec is the part of a Probe that people write. A probe watches an integration (or one of
 // its endpoints), or one step of a workflow; that says where in the dependency graph its anomalies belong.
 type ProbeSpec struct {
-	Summary     string     `json:"summary,omitempty" doc:"One sentence: what a bad answer means to the business."`
-	Type        string     `json:"type" rule:"required" doc:"The probe type: http, tcp, sql, amqp-queue, heartbeat, file-drop, prometheus, reconcile."`
-	Integration string     `json:"integration,omitempty" doc:"The integration that this probe watches."`
-	Endpoint    string     `json:"endpoint,omitempty" doc:"Which endpoint of the integration; the first when left out."`
-	Workflow    string     `json:"workflow,omitempty" doc:"The workflow that this probe watches, with step."`
-	Step        string     `json:"step,omitempty" doc:"The workflow step that this probe watches."`
-	Every       Duration   `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
-	Timeout     Duration   `json:"timeout,omitempty" rule:"min=1ms" default:"5s" doc:"Longest time for one run; longer counts as bad."`
-	Unit        string     `json:"unit,omitempty" doc:"Unit of the value, such as items, seconds, EUR."`
-	With        Params     `json:"with,omitempty" doc:"The probe type's parameters."`
-	Detect      []Detector `json:"detect,omitempty" doc:"What counts as an anomaly."`
+	Summary string `json:"summary,omitempty" doc:"One sentence: what a bad answer means to the business."`
+	// +kubebuilder:validation:MinLength=1
+	Type        string `json:"type" rule:"required" doc:"The probe type: http, tcp, sql, amqp-queue, heartbeat, file-drop, prometheus, reconcile."`
+	Integration string `json:"integration,omitempty" doc:"The integration that this probe watches."`
+	Endpoint    string `json:"endpoint,omitempty" doc:"Which endpoint of the integration; the first when left out."`
+	Workflow    string `json:"workflow,omitempty" doc:"The workflow that this probe watches, with step."`
+	Step        string `json:"step,omitempty" doc:"The workflow step that this probe watches."`
+	// +kubebuilder:default="30s"
+	Every Duration `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
+	// +kubebuilder:default="5s"
+	Timeout Duration   `json:"timeout,omitempty" rule:"min=1ms" default:"5s" doc:"Longest time for one run; longer counts as bad."`
+	Unit    string     `json:"unit,omitempty" doc:"Unit of the value, such as items, seconds, EUR."`
+	With    Params     `json:"with,omitempty" doc:"The probe type's parameters."`
+	Detect  []Detector `json:"detect,omitempty" doc:"What counts as an anomaly."`
 }
 
 // Detector is one rule over the observations of a probe; its anomaly is called PROBE/NAME.
 // Exactly one of the rule fields is set.
 type Detector struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name      string     `json:"name" rule:"required,name" doc:"The anomaly is called PROBE/NAME."`
 	Failures  *Failures  `json:"failures,omitempty" doc:"Opens when at least m of the last n runs were bad."`
 	Threshold *Threshold `json:"threshold,omitempty" doc:"Opens when the value leaves a band for a time."`
@@ -122,9 +136,16 @@ type Detector struct {
 // Failures is m of n: it opens when at least AtLeast of the last Of runs were bad, and clears after
 // Clear good runs in a row. Runs that could not tell (unknown) count neither way.
 type Failures struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:default=3
 	AtLeast int `json:"atLeast,omitempty" rule:"min=1" default:"3" doc:"Bad runs that open the anomaly."`
-	Of      int `json:"of,omitempty" rule:"min=1,max=1000" default:"3" doc:"Among this many last runs."`
-	Clear   int `json:"clear,omitempty" rule:"min=1" default:"2" doc:"Good runs in a row that clear it."`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +kubebuilder:default=3
+	Of int `json:"of,omitempty" rule:"min=1,max=1000" default:"3" doc:"Among this many last runs."`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:default=2
+	Clear int `json:"clear,omitempty" rule:"min=1" default:"2" doc:"Good runs in a row that clear it."`
 }
 
 // Threshold is a static band with hysteresis.
@@ -137,6 +158,7 @@ type Threshold struct {
 
 // Trend watches the rate of change of a backlog (robust slope over Window).
 type Trend struct {
+	// +kubebuilder:default="5m"
 	Window       Duration `json:"window,omitempty" rule:"min=1s" default:"5m" doc:"The slope is taken over this window."`
 	PerMinute    *float64 `json:"perMinute,omitempty" doc:"Opens when the value grows by more than this a minute."`
 	Limit        *float64 `json:"limit,omitempty" doc:"With breachWithin: the value that must not be reached."`
@@ -150,35 +172,52 @@ type Absence struct {
 
 // Flatline opens when a value that should move has stood still.
 type Flatline struct {
-	For     Duration `json:"for" rule:"required" doc:"Longest time without a change."`
-	Epsilon float64  `json:"epsilon,omitempty" rule:"min=0" doc:"A change of at most this much is none."`
+	For Duration `json:"for" rule:"required" doc:"Longest time without a change."`
+	// +kubebuilder:validation:Minimum=0
+	Epsilon float64 `json:"epsilon,omitempty" rule:"min=0" doc:"A change of at most this much is none."`
 }
 
 // Ratio compares a share with a limit by its Wilson bound, so that 1 of 2 does not alarm and 60 of 1,000 does.
 // The share is value/total where the probe reports a total, else bad runs of all runs.
 type Ratio struct {
-	Above      *Percent `json:"above,omitempty" doc:"Opens when the share is above this with confidence."`
-	Below      *Percent `json:"below,omitempty" doc:"Opens when the share is below this with confidence."`
-	Window     Duration `json:"window,omitempty" rule:"min=1s" default:"10m" doc:"The share is taken over this window."`
-	Confidence Percent  `json:"confidence,omitempty" default:"95%" doc:"Confidence of the bound."`
-	MinTotal   int64    `json:"minTotal,omitempty" rule:"min=1" default:"10" doc:"Fewer than this many say nothing."`
+	Above *Percent `json:"above,omitempty" doc:"Opens when the share is above this with confidence."`
+	Below *Percent `json:"below,omitempty" doc:"Opens when the share is below this with confidence."`
+	// +kubebuilder:default="10m"
+	Window Duration `json:"window,omitempty" rule:"min=1s" default:"10m" doc:"The share is taken over this window."`
+	// +kubebuilder:default="95%"
+	Confidence Percent `json:"confidence,omitempty" default:"95%" doc:"Confidence of the bound."`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:default=10
+	MinTotal int64 `json:"minTotal,omitempty" rule:"min=1" default:"10" doc:"Fewer than this many say nothing."`
 }
 
 // BurnRate is the multi-window burn-rate alert of the SRE workbook.
 type BurnRate struct {
-	Objective Percent  `json:"objective" rule:"required" doc:"Share of good runs that was promised, such as 99.9%."`
-	Short     Duration `json:"short,omitempty" default:"5m" doc:"The short window, which lets the anomaly clear soon."`
-	Long      Duration `json:"long,omitempty" default:"1h" doc:"The long window, which keeps blips from opening it."`
-	Factor    float64  `json:"factor,omitempty" rule:"min=1" default:"14.4" doc:"Opens when both windows burn at this multiple of the budget."`
+	Objective Percent `json:"objective" rule:"required" doc:"Share of good runs that was promised, such as 99.9%."`
+	// +kubebuilder:default="5m"
+	Short Duration `json:"short,omitempty" default:"5m" doc:"The short window, which lets the anomaly clear soon."`
+	// +kubebuilder:default="1h"
+	Long Duration `json:"long,omitempty" default:"1h" doc:"The long window, which keeps blips from opening it."`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:default=14.4
+	Factor float64 `json:"factor,omitempty" rule:"min=1" default:"14.4" doc:"Opens when both windows burn at this multiple of the budget."`
 }
 
 // Baseline is a learned, robust, seasonal band.
 type Baseline struct {
-	Sensitivity float64  `json:"sensitivity,omitempty" rule:"min=1" default:"5" doc:"Half-width of the band in robust standard deviations."`
-	Direction   string   `json:"direction,omitempty" rule:"oneof=both|above|below" default:"both" doc:"Which side matters."`
-	Season      string   `json:"season,omitempty" rule:"oneof=none|hour-of-day|hour-of-week" default:"hour-of-week" doc:"What is compared with what."`
-	MinSamples  int      `json:"minSamples,omitempty" rule:"min=10" default:"60" doc:"It says nothing before it has learned from this many."`
-	For         Duration `json:"for,omitempty" doc:"How long the value must stay outside before it opens."`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:default=5
+	Sensitivity float64 `json:"sensitivity,omitempty" rule:"min=1" default:"5" doc:"Half-width of the band in robust standard deviations."`
+	// +kubebuilder:validation:Enum=both;above;below
+	// +kubebuilder:default="both"
+	Direction string `json:"direction,omitempty" rule:"oneof=both|above|below" default:"both" doc:"Which side matters."`
+	// +kubebuilder:validation:Enum=none;hour-of-day;hour-of-week
+	// +kubebuilder:default="hour-of-week"
+	Season string `json:"season,omitempty" rule:"oneof=none|hour-of-day|hour-of-week" default:"hour-of-week" doc:"What is compared with what."`
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:default=60
+	MinSamples int      `json:"minSamples,omitempty" rule:"min=10" default:"60" doc:"It says nothing before it has learned from this many."`
+	For        Duration `json:"for,omitempty" doc:"How long the value must stay outside before it opens."`
 }
 
 // Playbook is trigger, guards, steps, verification, and what to do otherwise.
@@ -201,19 +240,24 @@ const (
 
 // PlaybookSpec is the part of a Playbook that people write.
 type PlaybookSpec struct {
-	Summary   string   `json:"summary,omitempty" doc:"One sentence: what it does and when."`
-	Mode      Mode     `json:"mode,omitempty" rule:"oneof=observe|suggest|approve|auto" default:"suggest" doc:"How far it may go on its own."`
-	On        Trigger  `json:"on" rule:"required" doc:"What starts it."`
-	Limits    Limits   `json:"limits,omitempty" doc:"Blast radius in business units."`
-	Calendar  string   `json:"calendar,omitempty" doc:"No action in a freeze of this calendar, none close to its cut-offs."`
-	Steps     []Step   `json:"steps" rule:"required" doc:"What it does, in order."`
-	Verify    Verify   `json:"verify,omitempty" doc:"What must be true afterwards, and for how long."`
+	Summary string `json:"summary,omitempty" doc:"One sentence: what it does and when."`
+	// +kubebuilder:validation:Enum=observe;suggest;approve;auto
+	// +kubebuilder:default="suggest"
+	Mode     Mode    `json:"mode,omitempty" rule:"oneof=observe|suggest|approve|auto" default:"suggest" doc:"How far it may go on its own."`
+	On       Trigger `json:"on" rule:"required" doc:"What starts it."`
+	Limits   Limits  `json:"limits,omitempty" doc:"Blast radius in business units."`
+	Calendar string  `json:"calendar,omitempty" doc:"No action in a freeze of this calendar, none close to its cut-offs."`
+	// +kubebuilder:validation:MinItems=1
+	Steps  []Step `json:"steps" rule:"required" doc:"What it does, in order."`
+	Verify Verify `json:"verify,omitempty" doc:"What must be true afterwards, and for how long."`
+	// +kubebuilder:default="undo"
 	Otherwise string   `json:"otherwise,omitempty" default:"undo" doc:"When a step fails or verification does not pass: undo, stop, or the name of the next playbook."`
 	Notify    []string `json:"notify,omitempty" doc:"Integrations with a channel that are told of start and end."`
 }
 
 // Trigger says what starts a playbook.
 type Trigger struct {
+	// +kubebuilder:validation:MinLength=1
 	Anomaly string   `json:"anomaly" rule:"required" doc:"PROBE/DETECTOR whose anomaly starts it."`
 	Confirm *Confirm `json:"confirm,omitempty" doc:"Independent signals that must agree."`
 	When    string   `json:"when,omitempty" doc:"CEL condition over incident, such as incident.root == \"card-gateway\"."`
@@ -221,26 +265,33 @@ type Trigger struct {
 
 // Confirm demands that several independent probes agree.
 type Confirm struct {
-	AtLeast int      `json:"atLeast" rule:"required,min=1" doc:"How many of them must be open and fresh."`
-	Of      []string `json:"of" rule:"required" doc:"Anomalies, PROBE/DETECTOR; two of one probe count once."`
+	// +kubebuilder:validation:Minimum=1
+	AtLeast int `json:"atLeast" rule:"required,min=1" doc:"How many of them must be open and fresh."`
+	// +kubebuilder:validation:MinItems=1
+	Of []string `json:"of" rule:"required" doc:"Anomalies, PROBE/DETECTOR; two of one probe count once."`
 }
 
 // Limits bound a playbook; zero means no limit of that sort.
 type Limits struct {
 	Runs     Rate     `json:"runs,omitempty" doc:"Most runs in a time, such as 2 per 1h."`
 	Cooldown Duration `json:"cooldown,omitempty" doc:"Shortest time between two runs on one target."`
-	Items    int64    `json:"items,omitempty" rule:"min=0" doc:"Most items (messages, invoices, rows) one run may touch."`
-	Amount   Money    `json:"amount,omitempty" doc:"Most money one run may touch, in minor units per currency."`
-	Share    Percent  `json:"share,omitempty" doc:"Most of the work in progress one run may touch."`
+	// +kubebuilder:validation:Minimum=0
+	Items  int64   `json:"items,omitempty" rule:"min=0" doc:"Most items (messages, invoices, rows) one run may touch."`
+	Amount Money   `json:"amount,omitempty" doc:"Most money one run may touch, in minor units per currency."`
+	Share  Percent `json:"share,omitempty" doc:"Most of the work in progress one run may touch."`
 }
 
 // Step is one action of a playbook.
 type Step struct {
-	Name    string   `json:"name" rule:"required,name" doc:"The step's name within the playbook."`
-	Do      string   `json:"do" rule:"required" doc:"The action."`
-	With    Params   `json:"with,omitempty" doc:"The action's parameters."`
-	When    string   `json:"when,omitempty" doc:"CEL condition; the step is skipped, with an entry, where it is false."`
-	Ask     string   `json:"ask,omitempty" doc:"CEL condition; a person is asked first where it is true, such as amount > limits.amount."`
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
+	Name string `json:"name" rule:"required,name" doc:"The step's name within the playbook."`
+	// +kubebuilder:validation:MinLength=1
+	Do   string `json:"do" rule:"required" doc:"The action."`
+	With Params `json:"with,omitempty" doc:"The action's parameters."`
+	When string `json:"when,omitempty" doc:"CEL condition; the step is skipped, with an entry, where it is false."`
+	Ask  string `json:"ask,omitempty" doc:"CEL condition; a person is asked first where it is true, such as amount > limits.amount."`
+	// +kubebuilder:default="30s"
 	Timeout Duration `json:"timeout,omitempty" default:"30s" doc:"Deadline of one attempt."`
 	Retry   *Retry   `json:"retry,omitempty" doc:"Repeats after a definite failure; an unknown outcome follows the action's repeat class instead."`
 	Pos     Pos      `json:"-"`
@@ -248,16 +299,20 @@ type Step struct {
 
 // Retry repeats a step whose attempt definitely had no effect.
 type Retry struct {
-	Attempts int      `json:"attempts" rule:"required,min=1,max=20" doc:"Attempts in all."`
-	Wait     Duration `json:"wait,omitempty" default:"1s" doc:"Pause before the second attempt; doubles each time."`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=20
+	Attempts int `json:"attempts" rule:"required,min=1,max=20" doc:"Attempts in all."`
+	// +kubebuilder:default="1s"
+	Wait Duration `json:"wait,omitempty" default:"1s" doc:"Pause before the second attempt; doubles each time."`
 }
 
 // Verify is what must hold after the last step. "The action returned 200" never counts.
 type Verify struct {
 	Probes    []string `json:"probes,omitempty" doc:"Probes that must be ok."`
 	Reconcile []string `json:"reconcile,omitempty" doc:"Probes of type reconcile that must be ok."`
-	Within    Duration `json:"within,omitempty" default:"2m" doc:"They must become ok within this time."`
-	Hold      Duration `json:"hold,omitempty" doc:"And stay ok for this long."`
+	// +kubebuilder:default="2m"
+	Within Duration `json:"within,omitempty" default:"2m" doc:"They must become ok within this time."`
+	Hold   Duration `json:"hold,omitempty" doc:"And stay ok for this long."`
 }
 
 // Calendar holds business days, cut-offs and freezes of one time zone.
@@ -269,8 +324,10 @@ type Calendar struct {
 
 // CalendarSpec is the part of a Calendar that people write.
 type CalendarSpec struct {
-	Summary  string   `json:"summary,omitempty" doc:"Whose calendar this is."`
-	Zone     string   `json:"zone,omitempty" default:"UTC" doc:"IANA time zone, such as America/New_York."`
+	Summary string `json:"summary,omitempty" doc:"Whose calendar this is."`
+	// +kubebuilder:default="UTC"
+	Zone string `json:"zone,omitempty" default:"UTC" doc:"IANA time zone, such as America/New_York."`
+	// +kubebuilder:validation:items:Enum=mon;tue;wed;thu;fri;sat;sun
 	Weekend  []string `json:"weekend,omitempty" rule:"oneof=mon|tue|wed|thu|fri|sat|sun" doc:"Days without business: sat, sun ..."`
 	Holidays []string `json:"holidays,omitempty" doc:"Dates without business: 2026-12-25."`
 	CutOffs  []CutOff `json:"cutOffs,omitempty" doc:"Times by which work must be out, on business days."`
@@ -279,14 +336,21 @@ type CalendarSpec struct {
 
 // CutOff is a time of day by which work must be out.
 type CutOff struct {
-	Name  string   `json:"name" rule:"required,name" doc:"Such as fed-window-3."`
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
+	Name string `json:"name" rule:"required,name" doc:"Such as fed-window-3."`
+	// +kubebuilder:validation:MinLength=1
 	At    string   `json:"at" rule:"required" doc:"Time of day in the calendar's zone: 16:45."`
 	Guard Duration `json:"guard,omitempty" rule:"max=7d" doc:"No action starts within this time before the cut-off."`
 }
 
 // Freeze is a span in which nothing is changed.
 type Freeze struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name string `json:"name" rule:"required,name" doc:"Such as month-end."`
+	// +kubebuilder:validation:MinLength=1
 	From string `json:"from" rule:"required" doc:"Start: 2026-12-31T18:00, in the calendar's zone."`
-	To   string `json:"to" rule:"required" doc:"End: 2027-01-02T06:00, in the calendar's zone."`
+	// +kubebuilder:validation:MinLength=1
+	To string `json:"to" rule:"required" doc:"End: 2027-01-02T06:00, in the calendar's zone."`
 }

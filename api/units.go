@@ -11,6 +11,8 @@ import (
 )
 
 // Duration is a time span, written 250ms, 30s, 5m, 2h or 7d. It is a struct so that CRD generators accept it.
+//
+// +kubebuilder:validation:Type=string
 type Duration struct{ time.Duration }
 
 // Seconds makes a Duration of n seconds.
@@ -56,6 +58,8 @@ func (d *Duration) UnmarshalText(b []byte) (err error) {
 }
 
 // Percent is a share in parts per million: 20% is 200,000. Exact, so that digests agree everywhere.
+//
+// +kubebuilder:validation:Type=string
 type Percent struct{ PPM int64 }
 
 // ParsePercent reads 20% or 99.95%. At most four digits follow the point: more would be rounded, and a share is exact.
@@ -90,6 +94,8 @@ func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil 
 func (p *Percent) UnmarshalText(b []byte) (err error) { *p, err = ParsePercent(string(b)); return err }
 
 // Rate is a number of things in a time.
+//
+// +kubebuilder:validation:Type=string
 type Rate struct {
 	N   int64
 	Per time.Duration

@@ -125,9 +125,12 @@ func (v *validator) condition(o object, path, text string) {
 	if text == "" {
 		return
 	}
-	_, err := CompileCondition(text)
+	c, err := CompileCondition(text)
 	var mistakes ConditionErrors
 	if err == nil {
+		if path == "spec.on.when" && c.ReadsStep() {
+			v.error(o, path, "condition", path+": items, amount and share are known only once a step was planned", "use them in a step's ask; here incident.items tells what is at risk")
+		}
 		return
 	}
 	if !errors.As(err, &mistakes) {
