@@ -32,6 +32,7 @@ const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 var differentials = []differential{
 	{name: "plain", answers: []string{okAnswer}},
 	{name: "no reason", answers: []string{"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"}},
+	{name: "two CRs", answers: []string{"HTTP/1.1 200\r\r\nContent-Length: 2\r\n\r\nok{close}"}},
 	{name: "empty reason", answers: []string{"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok"}},
 	{name: "empty body", answers: []string{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"}},
 	{name: "in small pieces", answers: []string{"HTTP/1.1 20{pause}0 OK\r\nContent-Le{pause}ngth: 6\r\n\r{pause}\nabc{pause}def"}},

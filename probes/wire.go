@@ -239,7 +239,7 @@ func parseHead(b []byte) (h head, whole bool) {
 		}
 		h.status = h.status*10 + int(digit-'0')
 	}
-	if after := b[len(proto)+3]; h.status < 200 || after != ' ' && after != '\r' {
+	if h.status < 200 || b[len(proto)+3] != ' ' && end != len(proto)+4 {
 		return head{}, true
 	}
 	for {
