@@ -229,6 +229,11 @@ func (t *telemetry) rollups(ctx context.Context, probe string, from, to time.Tim
 	first := max(0, -floorDiv(-from.Unix(), 60)) // the first whole minute
 	end := min(-floorDiv(-to.Unix(), 60), newest+1)
 	kept := (newest/60 - int64(keepMinutes/time.Hour)) * 60 // minutes before this may be gone
+	tx, err := t.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one view of all tables, whatever is compacted meanwhile
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback()
 	var out []Rollup
 	collect := func(minute int64, r Rollup) {
 		if minute >= first && minute < end {
@@ -237,7 +242,7 @@ func (t *telemetry) rollups(ctx context.Context, probe string, from, to time.Tim
 		}
 	}
 	for day := max(first/1440, newest/1440-int64(keepHours/(24*time.Hour))); day*1440 < min(end, kept); day++ {
-		err := t.eachSlot(ctx, "SELECT block FROM hours WHERE k = ?", day<<probeBits|id, func(s slot) {
+		err := eachSlot(ctx, tx, "SELECT block FROM hours WHERE k = ?", day<<probeBits|id, func(s slot) {
 			if minute := day*1440 + int64(s.n)*60; minute < kept {
 				collect(minute, s.r)
 			}
@@ -247,29 +252,29 @@ func (t *telemetry) rollups(ctx context.Context, probe string, from, to time.Tim
 		}
 	}
 	for hour := max(first, kept) / 60; hour*60 < end; hour++ {
-		if err := t.hour(ctx, id, hour, collect); err != nil {
+		if err := readHour(ctx, tx, id, hour, collect); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// hour reads the minutes of one hour, closed or not.
-func (t *telemetry) hour(ctx context.Context, id, hour int64, collect func(int64, Rollup)) error {
+// readHour reads the minutes of one hour, closed or not.
+func readHour(ctx context.Context, tx *sql.Tx, id, hour int64, collect func(int64, Rollup)) error {
 	var slots [60]*Rollup
 	put := func(n int, r Rollup) {
 		if n >= 0 && n < len(slots) {
 			slots[n] = &r
 		}
 	}
-	if err := t.eachSlot(ctx, "SELECT block FROM minutes WHERE k = ?", hour<<probeBits|id, func(s slot) { put(s.n, s.r) }); err != nil {
+	if err := eachSlot(ctx, tx, "SELECT block FROM minutes WHERE k = ?", hour<<probeBits|id, func(s slot) { put(s.n, s.r) }); err != nil {
 		return err
 	}
 	keys := make([]any, 60)
 	for i := range keys {
 		keys[i] = (hour*60+int64(i))<<probeBits | id/chunkProbes
 	}
-	rows, err := t.db.QueryContext(ctx, "SELECT k, block FROM recent WHERE k IN ("+inList(len(keys))+")", keys...)
+	rows, err := tx.QueryContext(ctx, "SELECT k, block FROM recent WHERE k IN ("+inList(len(keys))+")", keys...)
 	if err != nil {
 		return err
 	}
@@ -297,9 +302,9 @@ func (t *telemetry) hour(ctx context.Context, id, hour int64, collect func(int64
 	return rows.Err()
 }
 
-func (t *telemetry) eachSlot(ctx context.Context, query string, k int64, visit func(slot)) error {
+func eachSlot(ctx context.Context, tx *sql.Tx, query string, k int64, visit func(slot)) error {
 	var b []byte
-	err := t.db.QueryRowContext(ctx, query, k).Scan(&b)
+	err := tx.QueryRowContext(ctx, query, k).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -154,7 +154,7 @@ func openReadersWith(ctx context.Context, path string, options url.Values) (*sql
 	if err != nil {
 		return nil, explain(err, doing, path)
 	}
-	db.SetMaxOpenConns(4)
+	db.SetMaxOpenConns(8)
 	var tables int
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
 		db.Close()

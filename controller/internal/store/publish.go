@@ -23,7 +23,7 @@ type publisher struct {
 	newest chan []byte // holds one: the newest
 	quit   chan struct{}
 	over   chan struct{}
-	err    error // of the last write; read after over is closed
+	failed atomic.Pointer[error] // of the last write; nil when it went well
 }
 
 func newPublisher(dir string) *publisher {
@@ -46,11 +46,11 @@ func (p *publisher) run() {
 	for {
 		select {
 		case b := <-p.newest:
-			p.err = writeFile(p.dir, fileCheckpoint, b, 0o644)
+			p.write(b)
 		case <-p.quit:
 			select {
 			case b := <-p.newest:
-				p.err = writeFile(p.dir, fileCheckpoint, b, 0o644)
+				p.write(b)
 			default:
 			}
 			return
@@ -65,7 +65,23 @@ func (p *publisher) run() {
 func (p *publisher) close() error {
 	close(p.quit)
 	<-p.over
-	return p.err
+	return p.err()
+}
+
+func (p *publisher) write(checkpoint []byte) {
+	err := writeFile(p.dir, fileCheckpoint, checkpoint, 0o644)
+	if err == nil {
+		p.failed.Store(nil)
+		return
+	}
+	p.failed.Store(&err)
+}
+
+func (p *publisher) err() error {
+	if failed := p.failed.Load(); failed != nil {
+		return explain(*failed, "publish the checkpoint", p.dir)
+	}
+	return nil
 }
 
 // Rollback says that the log is not what was published before: an old backup was restored, or somebody cut or rewrote it.

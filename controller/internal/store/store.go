@@ -102,6 +102,15 @@ func (s *Store) open(ctx context.Context, o Options) (err error) {
 // Head tells how far the log has come.
 func (s *Store) Head() Head { return s.committer.head() }
 
+// Health tells what is wrong with the store now, nil when nothing is: it takes no more writes after a failed commit, or the newest
+// checkpoint could not be published, so that a rollback would be noticed later than it should.
+func (s *Store) Health() error {
+	if failed := s.committer.failed.Load(); failed != nil {
+		return failed
+	}
+	return s.publisher.err()
+}
+
 // Append makes a batch durable and gives the sequence number of its first entry. Concurrent calls share a commit.
 //
 // An entry that cannot be encoded is refused with api.CodeInvalid and nothing has happened. After any other error nothing of
@@ -111,6 +120,9 @@ func (s *Store) Append(ctx context.Context, b Batch) (first int64, err error) {
 	r, err := encodeBatch(b)
 	if err != nil {
 		return 0, err
+	}
+	if len(r.entries)+len(r.changes) == 0 {
+		return s.Head().Size, nil
 	}
 	return s.committer.submit(ctx, r)
 }

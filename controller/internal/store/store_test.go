@@ -80,6 +80,9 @@ func TestReopen(t *testing.T) {
 	if r := s.RolledBack(); r != nil {
 		t.Fatal(r.Text)
 	}
+	if first, err := s.Append(ctx, Batch{}); first != 90 || err != nil || s.Health() != nil {
+		t.Errorf("an empty batch: %d, %v; health %v", first, err, s.Health())
+	}
 	if s.Head().Size != 90 || s.Head().Origin != "backstay.test/log" || !strings.HasPrefix(s.Head().Key, "backstay.test/log+") {
 		t.Errorf("head is %+v", s.Head())
 	}
@@ -335,6 +338,9 @@ func TestPoison(t *testing.T) {
 	}
 	if _, err := s.committer.conn.ExecContext(ctx, "PRAGMA max_page_count = 1000000"); err != nil {
 		t.Fatal(err)
+	}
+	if health := s.Health(); !errors.Is(health, err) {
+		t.Errorf("health is %v", health)
 	}
 	_, again := s.Append(ctx, Batch{Entries: samples(3, 1)})
 	if !errors.Is(again, err) {

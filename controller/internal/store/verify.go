@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -68,11 +69,13 @@ type check struct {
 	trusted  *audit.Checkpoint // signed, where its signature holds
 	report   Report
 
+	seed maphash.Seed // of indexSums
+
 	mu sync.Mutex // of report
 }
 
 func verify(ctx context.Context, dir string, o VerifyOptions) (Report, error) {
-	c := &check{dir: dir, options: o}
+	c := &check{dir: dir, options: o, seed: maphash.MakeSeed()}
 	if err := c.loadKey(); err != nil {
 		return Report{}, err
 	}
@@ -143,11 +146,23 @@ func (c *check) run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	var pagesErr error
-	wg.Go(func() { pagesErr = c.pages(ctx, tx) })
-	rowsErr := c.entries(ctx)
+	var besides error
+	var found indexSums
+	sound := false
+	wg.Go(func() {
+		if besides = c.pages(ctx, tx); besides == nil {
+			found, sound, besides = c.indexes(ctx)
+		}
+	})
+	want, err := c.entries(ctx)
 	wg.Wait()
-	return errors.Join(rowsErr, pagesErr)
+	if err := errors.Join(err, besides); err != nil {
+		return err
+	}
+	if !sound || found != want {
+		return c.ask(ctx, tx, "PRAGMA integrity_check('entries')") // slower, but it names the entries
+	}
+	return nil
 }
 
 // schema compares the tables with those that this program makes: a changed index or constraint would hide entries.
@@ -259,6 +274,7 @@ type segment struct {
 	from, to int64
 	rows     []checkedRow
 	damages  []audit.Damage
+	sums     indexSums
 	bytes    int64
 	err      error
 	done     chan struct{}
@@ -274,7 +290,7 @@ type checkedRow struct {
 const segmentSize = 4096
 
 // entries reads and hashes on all cores, and puts the tree together in order.
-func (c *check) entries(ctx context.Context) error {
+func (c *check) entries(ctx context.Context) (sums indexSums, err error) {
 	published := c.published() // before the head is compared: a running log only moves on
 	v := audit.NewVerifier(c.signed.Size)
 	for _, p := range published {
@@ -323,6 +339,9 @@ func (c *check) entries(ctx context.Context) error {
 			}
 		}
 		c.found(s.damages...)
+		for i := range sums {
+			sums[i] += s.sums[i]
+		}
 		c.report.Bytes += s.bytes
 		if c.options.Progress != nil {
 			c.options.Progress(s.to, c.signed.Size)
@@ -331,7 +350,7 @@ func (c *check) entries(ctx context.Context) error {
 	if failed == nil {
 		c.found(v.Finish(c.trusted)...)
 	}
-	return failed
+	return sums, failed
 }
 
 // movedOn tells whether the log has grown since the check began: then a newer published checkpoint is no rollback.

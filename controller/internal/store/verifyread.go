@@ -51,6 +51,7 @@ func (c *check) readRange(ctx context.Context, s *segment, from, to int64) (next
 		st.Index.Kind, st.Index.Incident, st.Index.Remediation = string(kind), string(incident), string(remediation)
 		st.Hashes, st.Body = append(make([]byte, 0, len(hashes)), hashes...), body
 		s.damages = append(s.damages, audit.CheckColumns(st)...)
+		s.sums.add(c.seed, st.Index, incident != nil, remediation != nil)
 		s.rows = append(s.rows, checkedRow{seq: st.Index.Seq, leaf: audit.Leaf(body), hashes: st.Hashes})
 		s.bytes += int64(len(body))
 		next = st.Index.Seq + 1
@@ -58,12 +59,23 @@ func (c *check) readRange(ctx context.Context, s *segment, from, to int64) (next
 	return next, rows.Err()
 }
 
-// pages checks what changes in place, then lets SQLite check its own pages and indexes.
+// pages checks what changes in place, then lets SQLite check its pages, and the indexes of the small tables.
 func (c *check) pages(ctx context.Context, tx *sql.Tx) error {
 	err := c.stateRows(ctx, tx)
-	rows, qerr := tx.QueryContext(ctx, "PRAGMA integrity_check(200)")
-	if qerr != nil {
-		return errors.Join(err, qerr)
+	checks := []string{"PRAGMA quick_check(200)", "PRAGMA integrity_check('goose_db_version')"}
+	for _, t := range tables {
+		checks = append(checks, "PRAGMA integrity_check('"+t.name+"')")
+	}
+	for _, query := range checks {
+		err = errors.Join(err, c.ask(ctx, tx, query))
+	}
+	return err
+}
+
+func (c *check) ask(ctx context.Context, tx *sql.Tx, query string) error {
+	rows, err := tx.QueryContext(ctx, query)
+	if err != nil {
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -75,7 +87,7 @@ func (c *check) pages(ctx context.Context, tx *sql.Tx) error {
 			c.found(audit.Elsewhere(audit.DamagePage, fileJournal, "%s", text))
 		}
 	}
-	return errors.Join(err, rows.Err())
+	return rows.Err()
 }
 
 // stateRows checks each row against its checksum and all of them against the signed sum.
