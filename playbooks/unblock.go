@@ -146,7 +146,7 @@ func (r *unblockRun) may(b blocker) string {
 	})
 	switch {
 	case b.Kind != "client backend":
-		return "it is a " + b.Kind + " of the server"
+		return "it is no client but the server's own " + b.Kind
 	case !allowed:
 		return "it is not on the allow-list"
 	case !slices.Contains(r.p.States, b.State):
@@ -226,15 +226,16 @@ func (r *unblockRun) Run(ctx context.Context, call Call) api.Outcome {
 		return failed("%s; nothing was done", err)
 	}
 	end, leave := r.sort(list)
-	end = slices.DeleteFunc(end, func(b blocker) bool {
-		return !slices.ContainsFunc(seen, func(s blocker) bool { return s.PID == b.PID && s.Started.Equal(b.Started) })
-	})
+	end = slices.DeleteFunc(end, func(b blocker) bool { return !among(seen, b) })
 	facts := []api.Fact{}
 	for _, why := range leave {
 		facts = append(facts, api.Fact{Name: "left alone", Value: why})
 	}
 	if call.Items > 0 && int64(len(end)) > call.Items {
 		return withFacts(refused("%d sessions are more than the %d that are allowed; none was ended", len(end), call.Items), facts)
+	}
+	if len(seen) > 0 && !slices.ContainsFunc(list, func(b blocker) bool { return among(seen, b) }) {
+		return withFacts(done("none of the %d session(s) that were to be ended blocks others any more", len(seen)), facts)
 	}
 	if len(end) == 0 && len(leave) > 0 {
 		return withFacts(refused("no session was ended: %s", strings.Join(leave, "; ")), facts)
@@ -254,6 +255,11 @@ func (r *unblockRun) Run(ctx context.Context, call Call) api.Outcome {
 	out := withFacts(done("%d blocking session(s) ended and seen to be gone", ended), facts)
 	out.Items = ended
 	return out
+}
+
+// among tells whether a session is one of a list: the same number and the same start.
+func among(list []blocker, b blocker) bool {
+	return slices.ContainsFunc(list, func(s blocker) bool { return s.PID == b.PID && s.Started.Equal(b.Started) })
 }
 
 // end asks the server to end one session, in a statement that checks once more that it is the same one, doing the same, and
