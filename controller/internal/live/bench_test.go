@@ -3,9 +3,10 @@ package live
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
-	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/backstay/backstay/controller/internal/engine"
 	"github.com/backstay/backstay/controller/internal/store"
 	"github.com/backstay/backstay/playbooks"
+	"github.com/backstay/backstay/probes"
 )
 
 // cpuTime is what this process has used so far, user and system.
@@ -51,11 +53,11 @@ func residentMB(b *testing.B) float64 {
 }
 
 // steady measures a shell at its steady pace over ten seconds: CPU per 1,000 runs, lateness, skips and memory.
-func steady(b *testing.B, n int, every time.Duration, f func(int) sight) {
+func steady(b *testing.B, j journal, list []Probe) {
 	for range b.N {
 		var mu sync.Mutex
-		late := make([]time.Duration, 0, n*2)
-		s, err := newShell(Options{Config: Config{Probes: manyProbes(n, every, f)}}, &memory{})
+		late := make([]time.Duration, 0, len(list)*2)
+		s, err := newShell(Options{Config: Config{Probes: list}}, j)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -79,11 +81,16 @@ func steady(b *testing.B, n int, every time.Duration, f func(int) sight) {
 		b.ReportMetric(float64(late[runs-1].Microseconds())/1000, "late-max-ms")
 		b.ReportMetric(float64(runs)/10, "runs/s")
 		mu.Unlock()
-		skipped := int64(0)
+		var skipped, ill int64
 		for _, p := range s.Probes() {
 			skipped += p.Skipped
+			ill += p.BadRuns
+			if p.Last.Verdict != api.OK && p.Runs > 0 {
+				b.Fatalf("%s says %s: %s", p.Name, p.Last.Verdict, p.Last.Reason)
+			}
 		}
 		b.ReportMetric(float64(skipped), "skipped")
+		b.ReportMetric(float64(ill), "bad")
 		debug.FreeOSMemory()
 		b.ReportMetric(residentMB(b), "RSS-MB")
 		workers, _ := s.sched.counts()
@@ -99,67 +106,66 @@ func steady(b *testing.B, n int, every time.Duration, f func(int) sight) {
 func noop(int) sight { return good }
 
 // BenchmarkThousandPerSecond is the scheduler's own cost: 10,000 probes at 10 s that do nothing.
-func BenchmarkThousandPerSecond(b *testing.B) { steady(b, 10_000, 10*time.Second, noop) }
-
-// BenchmarkFiftyThousand holds 50,000 probes at 10 s: none may be skipped.
-func BenchmarkFiftyThousand(b *testing.B) { steady(b, 50_000, 10*time.Second, noop) }
-
-// BenchmarkHTTP probes a server on loopback in the same process with a raw keep-alive exchange, so that workers wait for I/O as
-// they do in earnest. The server's CPU is part of the figure.
-func BenchmarkHTTP(b *testing.B) {
-	addr := echoServer(b)
-	pool := make(chan net.Conn, 1000)
-	steady(b, 10_000, 10*time.Second, func(int) sight {
-		return func(context.Context) api.Observation {
-			var c net.Conn
-			select {
-			case c = <-pool:
-			default:
-				var err error
-				if c, err = net.Dial("tcp", addr); err != nil {
-					return api.Observation{Verdict: api.Bad, Reason: err.Error()}
-				}
-			}
-			var buf [64]byte
-			if _, err := c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
-				return api.Observation{Verdict: api.Bad, Reason: err.Error()}
-			}
-			if _, err := c.Read(buf[:]); err != nil {
-				return api.Observation{Verdict: api.Bad, Reason: err.Error()}
-			}
-			pool <- c
-			return api.Observation{Verdict: api.OK}
-		}
-	})
+func BenchmarkThousandPerSecond(b *testing.B) {
+	steady(b, &memory{}, manyProbes(10_000, 10*time.Second, noop))
 }
 
-func echoServer(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// BenchmarkFiftyThousand holds 50,000 probes at 10 s: none may be skipped.
+func BenchmarkFiftyThousand(b *testing.B) {
+	steady(b, &memory{}, manyProbes(50_000, 10*time.Second, noop))
+}
+
+// BenchmarkHTTP runs the real thing at 1,000 probes a second: HTTP with a JSON assertion against a server in a process of its own,
+// detection, and minutes stored in the real journal.
+func BenchmarkHTTP(b *testing.B) {
+	url := serverProcess(b)
+	env := probes.NewEnv()
+	defer env.Close()
+	kind, found := probes.Find("http")
+	if !found {
+		b.Fatal("no http probe")
+	}
+	st, err := store.Open(context.Background(), store.Options{Dir: b.TempDir(), Origin: "backstay.test/bench"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				var buf [256]byte
-				for {
-					if _, err := c.Read(buf[:]); err != nil {
-						return
-					}
-					if _, err := c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")); err != nil {
-						return
-					}
-				}
-			}()
+	defer st.Close()
+	list := manyProbes(10_000, 10*time.Second, noop)
+	for i := range list {
+		var with api.Params
+		if err := json.Unmarshal([]byte(`{"url": "`+url+`", "json": ["status == \"up\"", "queue.depth < 100"], "value": "queue.depth"}`), &with); err != nil {
+			b.Fatal(err)
 		}
-	}()
-	return l.Addr().String()
+		params := kind.Params()
+		if findings := with.Decode(params); findings.Failed() {
+			b.Fatal(findings)
+		}
+		list[i].Spec.With = with
+		if list[i].Prober, err = kind.Build(list[i].Name, list[i].Spec, params, env); err != nil {
+			b.Fatal(err)
+		}
+	}
+	steady(b, st, list)
+}
+
+// serverProcess starts this test binary as an HTTP server and gives its address.
+func serverProcess(b *testing.B) string {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childServer+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(line)
 }
 
 // BenchmarkMemory holds 100 results of each of 50,000 probes.

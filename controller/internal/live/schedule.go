@@ -19,8 +19,8 @@ const (
 	repeatSpread   = 100 * time.Millisecond // ... plus at most this
 	hurryPause     = 500 * time.Millisecond // between runs that an expectation waits for
 	repeatsMax     = 512                    // waiting repeats; beyond it the regular plan must do
-	workersDefault = 2048
-	targetDefault  = 256
+	workersDefault = 4096
+	targetDefault  = 512
 	trimEvery      = 10 * time.Second
 )
 

@@ -21,8 +21,8 @@ type Options struct {
 	Config    Config
 	Log       *slog.Logger
 	Registry  prometheus.Registerer // nil: no metrics
-	Workers   int                   // most probes that run at once; 2,048
-	PerTarget int                   // most of them against one target; 256
+	Workers   int                   // most probes that run at once; 4,096
+	PerTarget int                   // most of them against one target; 512
 	Grace     time.Duration         // how long a graceful stop waits for steps in flight before it calls them unknown; 20 s
 }
 

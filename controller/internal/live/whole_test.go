@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +22,11 @@ import (
 	"github.com/backstay/backstay/playbooks"
 )
 
-// childDir names the data folder of the child process that TestKilledInTheMiddle kills.
-const childDir = "BACKSTAY_LIVE_TEST_CHILD"
+// This binary is also the child processes of its tests.
+const (
+	childDir    = "BACKSTAY_LIVE_TEST_CHILD"  // the data folder of the child that TestKilledInTheMiddle kills
+	childServer = "BACKSTAY_LIVE_TEST_SERVER" // set for the server that benchmarks probe
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
@@ -29,6 +35,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if os.Getenv(childServer) != "" {
+		fmt.Fprintln(os.Stderr, server())
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -50,6 +60,19 @@ func child(dir string) error {
 		return err
 	}
 	return s.Run(context.Background())
+}
+
+// server answers every request with JSON, and says where it is.
+func server() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println("http://" + l.Addr().String() + "/healthz")
+	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"status": "up", "queue": {"depth": 12}}`)
+	}))
 }
 
 // failover is a configuration whose gateway is down until well says otherwise, with a playbook of one idempotent step.
