@@ -29,7 +29,7 @@ type Options struct {
 	Shell          *live.Shell
 	Store          *store.Store
 	Beat           func(job string, b Beat) bool // a job reports; false where no probe listens for it
-	Set            func() api.Set // the configuration in force
+	Set            func() api.Set                // the configuration in force
 	Metrics        http.Handler
 	Token          string // for people and the command line
 	HeartbeatToken string // for jobs
