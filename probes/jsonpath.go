@@ -14,10 +14,11 @@ import (
 type jsonPath []jsonStep
 
 type jsonStep struct {
-	key   string
-	index int // of an array, where key is empty; from the end when negative
-	count bool
-	text  string
+	member bool // of an object, by key; else an element of an array, by index
+	key    string
+	index  int // from the end when negative
+	count  bool
+	text   string
 }
 
 // parseJSONPath reads a path; an empty text gives nil. A leading $. is allowed, as people write it.
@@ -75,7 +76,7 @@ func cutName(text string) (step jsonStep, rest string, err error) {
 	case strings.ContainsAny(name, "\"'](){},*"):
 		return step, "", fmt.Errorf(`%q is not a name: write ["..."] around names with such characters`, name)
 	}
-	return jsonStep{key: name, count: name == "#", text: name}, text[end:], nil
+	return jsonStep{member: true, key: name, count: name == "#", text: name}, text[end:], nil
 }
 
 func cutBracket(text string) (step jsonStep, rest string, err error) {
@@ -86,7 +87,7 @@ func cutBracket(text string) (step jsonStep, rest string, err error) {
 			return step, "", errors.New(`["..."] is not closed`)
 		}
 		key, err := strconv.Unquote(quoted)
-		return jsonStep{key: key, text: "[" + quoted + "]"}, inner[len(quoted)+1:], err
+		return jsonStep{member: true, key: key, text: "[" + quoted + "]"}, inner[len(quoted)+1:], err
 	}
 	number, rest, closed := strings.Cut(inner, "]")
 	index, err := strconv.Atoi(number)
@@ -111,44 +112,23 @@ func (p jsonPath) String() string {
 	return b.String()
 }
 
-// find looks the path up in a document.
-func (p jsonPath) find(doc any) (value any, found bool) {
-	for _, step := range p {
-		switch node := doc.(type) {
-		case map[string]any:
-			if step.count {
-				doc, found = float64(len(node)), true
-			} else {
-				doc, found = node[step.key]
-			}
-		case []any:
-			doc, found = step.element(node)
-		default:
-			return nil, false
+// find looks the path up in a valid document.
+func (p jsonPath) find(doc jsonDoc) (value any, found bool) {
+	raw := doc
+	for i := range p {
+		if p[i].count {
+			n, counted := raw.count()
+			return float64(n), counted
 		}
-		if !found {
+		if raw, found = raw.child(&p[i]); !found {
 			return nil, false
 		}
 	}
-	return doc, true
-}
-
-func (s *jsonStep) element(array []any) (any, bool) {
-	if s.count {
-		return float64(len(array)), true
-	}
-	index := s.index
-	if index < 0 {
-		index += len(array)
-	}
-	if s.key != "" || index < 0 || index >= len(array) {
-		return nil, false
-	}
-	return array[index], true
+	return raw.value(), true
 }
 
 // number gives the number at the path; texts that are numbers count, for many systems send amounts so.
-func (p jsonPath) number(doc any) (float64, error) {
+func (p jsonPath) number(doc jsonDoc) (float64, error) {
 	value, found := p.find(doc)
 	if !found {
 		return 0, fmt.Errorf("%s is not there", p)
@@ -187,10 +167,6 @@ func shown(value any) string {
 		return strings.ToValidUTF8(string(text[:80]), "") + " ..."
 	}
 	return string(text)
-}
-
-func parseJSON(body []byte) (doc any, err error) {
-	return doc, json.Unmarshal(body, &doc)
 }
 
 // jsonCheck is one condition on a JSON document. It fails closed: what is absent or of another kind fulfils nothing but
@@ -262,7 +238,7 @@ func (c *jsonCheck) operand(text string) error {
 }
 
 // fault says what is wrong; empty where the condition holds.
-func (c *jsonCheck) fault(doc any) string {
+func (c *jsonCheck) fault(doc jsonDoc) string {
 	value, found := c.path.find(doc)
 	if c.op == "absent" {
 		if found {
