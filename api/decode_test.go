@@ -213,9 +213,15 @@ func TestHostileFiles(t *testing.T) {
 		{"NUL", head + "  summary: \"a\x00b\"\n", "syntax"},
 		{"directive", "%YAML 1.2\n---\n" + head, "syntax"},
 	} {
-		start := time.Now()
-		_, fs := Decode("f.yaml", []byte(c.text))
-		took := time.Since(start)
+		var fs Findings
+		took := time.Hour
+		for range 3 { // the best of three: other work on the machine is no cost of ours
+			start := time.Now()
+			_, fs = Decode("f.yaml", []byte(c.text))
+			if took = min(took, time.Since(start)); took < time.Second {
+				break
+			}
+		}
 		found := false
 		for _, f := range fs {
 			found = found || f.Rule == c.rule
@@ -226,7 +232,7 @@ func TestHostileFiles(t *testing.T) {
 		if !found {
 			t.Errorf("%s: no finding %s among %d: %.300s", c.name, c.rule, len(fs), fs)
 		}
-		if took > 2*time.Second {
+		if took > 2*time.Second*slowdown {
 			t.Errorf("%s took %s", c.name, took)
 		}
 	}
@@ -247,7 +253,7 @@ func TestManyFindingsEnd(t *testing.T) {
 		t.Fatalf("%d probes, %.200s", len(set.Probes), fs)
 	}
 	fs = set.Validate(testCatalog())
-	if len(fs) != findingsMax+1 || fs[findingsMax].Rule != "too-many" || time.Since(start) > 5*time.Second {
+	if len(fs) != findingsMax+1 || fs[findingsMax].Rule != "too-many" || time.Since(start) > 5*time.Second*slowdown {
 		t.Errorf("%d findings in %s", len(fs), time.Since(start))
 	}
 }
@@ -261,6 +267,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, file := range txtar.Parse(data).Files {
 			f.Add(file.Data)
+			for doc := range bytes.SplitSeq(file.Data, []byte("---\n")) {
+				f.Add(doc)
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

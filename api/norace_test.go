@@ -1,0 +1,6 @@
+//go:build !race
+
+package api
+
+// slowdown is what this build costs over a plain one.
+const slowdown = 1
