@@ -120,13 +120,22 @@ func (b rabbit) read(ctx context.Context, into any, segments ...string) error {
 		return err
 	}
 	if result, text := classify(a, q); result != api.ResultDone {
-		return errors.New(q.blot(text))
+		return answered{result, a.status, q.blot(text)}
 	}
 	if err := json.Unmarshal(a.body, into); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", q.target, err)
 	}
 	return nil
 }
+
+// answered is why a call to the management API gave nothing to read.
+type answered struct {
+	result api.Result
+	status int
+	text   string
+}
+
+func (e answered) Error() string { return e.text }
 
 // queueRules are what the broker does to a queue's messages by itself.
 type queueRules struct {
@@ -143,6 +152,10 @@ func (b rabbit) queue(ctx context.Context, name string) (queueRules, error) {
 	}
 	var rules queueRules
 	if err := b.read(ctx, &rules, "queues", vhost, name); err != nil {
+		var a answered
+		if errors.As(err, &a) && a.status == http.StatusNotFound {
+			return rules, errNoQueue{name}
+		}
 		return rules, fmt.Errorf("read the rules of queue %s: %w", name, err)
 	}
 	return rules, nil

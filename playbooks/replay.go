@@ -217,7 +217,9 @@ func (w *replaying) ended(result api.Result, why string) api.Outcome {
 	add("replayed", p.Replayed)
 	add("quarantined", p.Quarantined)
 	add("in doubt", p.InDoubt)
-	add("left", w.left)
+	if w.finished {
+		add("left", w.left)
+	}
 	add("came back", w.cameBack)
 	if len(p.Doubts) > 0 {
 		out.Facts = append(out.Facts, api.Fact{Name: "in doubt: message ids", Value: cut(fmt.Sprint(p.Doubts), 1000)})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/backstay/backstay/api"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -92,11 +93,11 @@ func (w *replaying) session(ctx context.Context) error {
 func (w *replaying) rules(ctx context.Context) (room int64, err error) {
 	from, err := w.rabbit.queue(ctx, w.p.From)
 	if err != nil {
-		return 0, err
+		return 0, asRefusal(err)
 	}
 	to, err := w.rabbit.queue(ctx, w.p.To)
 	if err != nil {
-		return 0, err
+		return 0, asRefusal(err)
 	}
 	if from.Type == "stream" || to.Type == "stream" {
 		return 0, refuse("a stream is not a queue: nothing can be moved from or to it")
@@ -247,10 +248,12 @@ func (s *session) consume(ctx context.Context) error {
 	return nil
 }
 
+// asRefusal makes a refusal of what waiting does not mend: a missing queue, a call that was answered with a no.
 func asRefusal(err error) error {
 	var none errNoQueue
-	if errors.As(err, &none) {
-		return refuse("%s", none)
+	var no answered
+	if errors.As(err, &none) || errors.As(err, &no) && no.result == api.ResultRefused && no.status != 0 {
+		return refuse("%s", err)
 	}
 	return err
 }

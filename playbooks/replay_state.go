@@ -59,7 +59,8 @@ type replaying struct {
 	flight   flight
 	limiter  *rate.Limiter
 	stop     string // why it ended early
-	left     int64  // messages that were looked at and left
+	left     int64  // messages that are in FROM at the end
+	finished bool   // left was counted
 	cameBack int64
 	moved    int64
 	moving   time.Duration

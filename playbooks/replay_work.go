@@ -85,7 +85,7 @@ func (s *session) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.left = max(s.start, ready+received) - s.acked
+	s.left, s.finished = max(s.start, ready+received)-s.acked, true
 	return nil
 }
 
@@ -98,6 +98,9 @@ func (s *session) pass(ctx context.Context, which phase) error {
 			return nil
 		}
 		most := s.p.Batch
+		if s.room >= 0 {
+			most = min(most, max(1, int(s.room/2))) // a batch that is larger than the queue would wait for ever
+		}
 		inWave := s.progress.Wave < len(s.p.Canary)
 		if inWave && s.progress.InWave >= s.p.Canary[s.progress.Wave] { // cut off while it waited
 			if err := s.endWave(ctx); err != nil {
