@@ -193,10 +193,12 @@ func TestResolveCrash(t *testing.T) {
 		naive.blind = true
 		r, _ := rig.build(t, "resolve", rig.with)
 		for range 4 {
-			a.mu.Lock()
-			a.fault = []string{"", "before", "after", "429"}[rng.IntN(4)]
-			a.mu.Unlock()
-			naive.fault = a.fault
+			fault := []string{"", "before", "after", "429"}[rng.IntN(4)]
+			for _, g := range []*gateway{a, naive} {
+				g.mu.Lock()
+				g.fault = fault
+				g.mu.Unlock()
+			}
 			rig.ledger.mu.Lock()
 			rig.ledger.fail = rng.IntN(5) == 0
 			rig.ledger.mu.Unlock()
@@ -205,9 +207,11 @@ func TestResolveCrash(t *testing.T) {
 				res.Body.Close()
 			}
 		}
+		naive.mu.Lock()
 		if naive.book["n"] > 1 {
 			naiveTwice++
 		}
+		naive.mu.Unlock()
 		a.mu.Lock()
 		for key, n := range a.book {
 			if n > 1 {

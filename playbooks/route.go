@@ -77,8 +77,9 @@ func (s RouteState) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// buildRoute finds the driver of an integration's route and builds it.
-func buildRoute(in api.Integration, env *Env) (Route, api.Findings) {
+// BuildRoute finds the driver of an integration's route and builds it, so that a fault in a route is found at load, also where no
+// playbook uses it yet. It does no I/O.
+func BuildRoute(in api.Integration, env *Env) (Route, api.Findings) {
 	spec := in.Spec.Route
 	if spec == nil {
 		return nil, finding(in.Pos, "no-route", fmt.Sprintf("integration %q has no route to switch", in.Metadata.Name), "give it spec.route with a driver: "+driverNames())
