@@ -41,7 +41,7 @@ type DemoPulse = demo.Pulse
 
 // Timeline of the demo: orders come for placing, then everything must settle.
 const (
-	demoPlacing   = 58 * time.Second
+	demoPlacing   = 60 * time.Second
 	demoSettling  = 25 * time.Second
 	demoPerSecond = 8.0
 )

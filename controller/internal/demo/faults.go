@@ -22,7 +22,7 @@ func (o *Office) Schedule(seed uint64) []Fault {
 	jitter := func() time.Duration { return time.Duration(random.Int64N(int64(1500 * time.Millisecond))) }
 	return []Fault{
 		{
-			Name: "gateway", At: 6*time.Second + jitter(), Lasting: 14 * time.Second,
+			Name: "gateway", At: 6*time.Second + jitter(), Lasting: 16 * time.Second,
 			Title: "gateway A takes the money of a share of captures and never answers",
 			set: func(on bool) {
 				f := Faults{}
@@ -33,12 +33,12 @@ func (o *Office) Schedule(seed uint64) []Fault {
 			},
 		},
 		{
-			Name: "erp", At: 27*time.Second + jitter(), Lasting: 7 * time.Second,
+			Name: "erp", At: 29*time.Second + jitter(), Lasting: 7 * time.Second,
 			Title: "the ERP system refuses every booking; dead letters pile up",
 			set:   o.ERP.Refuse,
 		},
 		{
-			Name: "worker", At: 43*time.Second + jitter(),
+			Name: "worker", At: 46*time.Second + jitter(),
 			Title: "the booking worker dies; the outbox ages",
 			set: func(on bool) {
 				if on {
