@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,13 +16,28 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/*.txtar: each reads as documentation of one thing that backstay does.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+
+// TestRealSystems runs testdata/real/*.txtar against HAProxy, RabbitMQ, PostgreSQL and stripe-mock, which it starts for
+// itself on free loopback ports.
+func TestRealSystems(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real systems are left out of short runs")
+	}
+	runScripts(t, "testdata/real")
+}
+
+func runScripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(8 * time.Minute),
+		Cmds:                worldCommands,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BACKSTAY_DATA", env.WorkDir+"/data")
 			env.Setenv("NO_COLOR", "1")
+			env.Values[worldKey{}] = newWorld(env)
 			return nil
 		},
 	})

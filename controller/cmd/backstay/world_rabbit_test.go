@@ -1,0 +1,5 @@
+package main
+
+type letters struct{}
+
+var rabbitCommands = map[string]command{}
