@@ -194,27 +194,25 @@ type running struct {
 	ended  chan error
 }
 
-func start(t testing.TB, o Options, disk *memory, core *script) *running {
+func start(t testing.TB, o Options, disk *memory, brain *script) *running {
 	t.Helper()
 	if disk == nil {
 		disk = &memory{}
 	}
-	if core == nil {
-		core = &script{}
+	if brain == nil {
+		brain = &script{}
 	}
 	s, err := newShell(o, disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.empty = func() core_ { return core }
-	s.restore = func(b []byte) (core_, error) { core.restored = string(b); return core, nil }
+	s.empty = func() core { return brain }
+	s.restore = func(b []byte) (core, error) { brain.restored = string(b); return brain, nil }
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Shell: s, t: t, disk: disk, core: core, cancel: cancel, ended: make(chan error, 1)}
+	r := &running{Shell: s, t: t, disk: disk, core: brain, cancel: cancel, ended: make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx) }()
 	return r
 }
-
-type core_ = core
 
 // stop ends the shell gracefully and fails the test where it ends with an error.
 func (r *running) stop() {
