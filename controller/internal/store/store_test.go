@@ -95,26 +95,7 @@ func TestReopen(t *testing.T) {
 			t.Fatalf("entry %d is %+v", i, e)
 		}
 	}
-	for name, c := range map[string]struct {
-		q           Query
-		first, last int64
-		n           int
-	}{
-		"incident":    {Query{Incident: "inc-2"}, 20, 29, 10},
-		"remediation": {Query{Remediation: "rem-3"}, 15, 19, 5},
-		"kind":        {Query{Kinds: []api.EntryKind{api.EntryStepIntended, api.EntryAsked}}, 0, 89, 90},
-		"other kind":  {Query{Kinds: []api.EntryKind{api.EntryAsked}}, 0, 0, 0},
-		"since":       {Query{Since: t0.Add(80 * time.Second)}, 80, 89, 10},
-		"range":       {Query{From: 10, To: 20}, 10, 19, 10},
-		"limit":       {Query{From: 10, Limit: 2}, 10, 11, 2},
-		"newest":      {Query{Newest: true, Limit: 3}, 87, 89, 3},
-	} {
-		got, err := s.Entries(ctx, c.q)
-		must(t, err)
-		if len(got) != c.n || c.n > 0 && (got[0].Seq != c.first || got[len(got)-1].Seq != c.last) {
-			t.Errorf("%s: %d entries, want %d to %d", name, len(got), c.first, c.last)
-		}
-	}
+	checkQueries(t, s)
 	all, err := s.Incidents(ctx, false, 0)
 	must(t, err)
 	openOnes, err := s.Incidents(ctx, true, 0)
@@ -137,6 +118,31 @@ func TestReopen(t *testing.T) {
 	must(t, s.Replay(ctx, 7, func(e api.Entry) error { replayed++; return nil }))
 	if replayed != 83 {
 		t.Errorf("replayed %d entries from 7", replayed)
+	}
+}
+
+// checkQueries selects from the 90 entries of TestReopen.
+func checkQueries(t *testing.T, s *Store) {
+	t.Helper()
+	for name, c := range map[string]struct {
+		q           Query
+		first, last int64
+		n           int
+	}{
+		"incident":    {Query{Incident: "inc-2"}, 20, 29, 10},
+		"remediation": {Query{Remediation: "rem-3"}, 15, 19, 5},
+		"kind":        {Query{Kinds: []api.EntryKind{api.EntryStepIntended, api.EntryAsked}}, 0, 89, 90},
+		"other kind":  {Query{Kinds: []api.EntryKind{api.EntryAsked}}, 0, 0, 0},
+		"since":       {Query{Since: t0.Add(80 * time.Second)}, 80, 89, 10},
+		"range":       {Query{From: 10, To: 20}, 10, 19, 10},
+		"limit":       {Query{From: 10, Limit: 2}, 10, 11, 2},
+		"newest":      {Query{Newest: true, Limit: 3}, 87, 89, 3},
+	} {
+		got, err := s.Entries(t.Context(), c.q)
+		must(t, err)
+		if len(got) != c.n || c.n > 0 && (got[0].Seq != c.first || got[len(got)-1].Seq != c.last) {
+			t.Errorf("%s: %d entries, want %d to %d", name, len(got), c.first, c.last)
+		}
 	}
 }
 
