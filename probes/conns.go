@@ -298,12 +298,14 @@ type replayReader struct {
 	head  []byte
 	conn  io.Reader
 	limit int64
+	err   error // other than the end
 }
 
 var errHeadTooBig = fmt.Errorf("response header is over %d bytes", headBytesMax)
 
 func (r *replayReader) Read(b []byte) (int, error) {
 	if r.limit == 0 {
+		r.err = errHeadTooBig
 		return 0, errHeadTooBig
 	}
 	if r.limit > 0 && int64(len(b)) > r.limit {
@@ -315,7 +317,9 @@ func (r *replayReader) Read(b []byte) (int, error) {
 		n = copy(b, r.head)
 		r.head = r.head[n:]
 	} else {
-		n, err = r.conn.Read(b)
+		if n, err = r.conn.Read(b); err != nil && !errors.Is(err, io.EOF) {
+			r.err = err
+		}
 	}
 	if r.limit > 0 {
 		r.limit -= int64(n)

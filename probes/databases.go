@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -131,7 +133,7 @@ func openPostgres(dsn string) (*database, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "backstay-probe"
 	}
-	return &database{dialect: postgresDialect, db: sql.OpenDB(sturdy{stdlib.GetConnector(*config)}), host: config.Host}, nil
+	return &database{dialect: postgresDialect, db: sql.OpenDB(sturdy{stdlib.GetConnector(*config)}), host: net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))}, nil
 }
 
 func openMySQL(dsn string) (*database, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -248,4 +249,56 @@ func TestHeartbeat(t *testing.T) {
 	want(t, run(t, p, time.Second), api.Bad, "tax table missing")
 	time.Sleep(80 * time.Millisecond)
 	want(t, run(t, p, time.Second), api.Bad, "last reported")
+}
+
+func TestHeartbeatsTogether(t *testing.T) {
+	h := NewHeartbeats()
+	if err := h.watch("a"); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for range 500 {
+				h.Report("a", Beat{Value: 1})
+				h.look("a")
+			}
+		}()
+	}
+	wg.Wait()
+	if j, known := h.look("a"); !known || j.beats != 8*500 {
+		t.Fatalf("%d beats, want %d", j.beats, 8*500)
+	}
+	newer := time.Now()
+	h.Report("a", Beat{At: newer, Value: 2})
+	h.Report("a", Beat{At: newer.Add(-time.Hour), Value: 3})
+	if j, _ := h.look("a"); j.last.Value != 2 {
+		t.Errorf("an older beat replaced a newer one: %v", j.last)
+	}
+	h.Report("a", Beat{At: newer.Add(time.Hour)})
+	if j, _ := h.look("a"); j.last.At.After(time.Now()) {
+		t.Errorf("a beat from the future was taken as it is: %v", j.last.At)
+	}
+	h.Keep([]string{"b"})
+	if h.Report("a", Beat{}) {
+		t.Error("a forgotten job still reports")
+	}
+}
+
+// TestSlowLoris holds that a server which sends a byte now and then is ended by the deadline of the whole run.
+func TestSlowLoris(t *testing.T) {
+	drip := script(t, func(nc net.Conn) {
+		for _, b := range []byte("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat("x", 1000)) {
+			if _, err := nc.Write([]byte{b}); err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	for _, path := range []string{"/", "/again"} {
+		p := build(t, newEnv(t), "http", &HTTPParams{URL: text("http://" + drip), Path: path})
+		want(t, run(t, p, 200*time.Millisecond), api.Bad, "no answer within")
+	}
 }

@@ -78,8 +78,8 @@ func (p *connPool) exchange(ctx context.Context, c *call, a *answer) error {
 func (c *conn) roundTrip(call *call, a *answer) (received, keep bool, err error) {
 	_, sendErr := c.Write(call.wire)
 	n, h, err := c.readHead(a)
-	if err != nil && n == 0 {
-		return false, false, errors.Join(sendErr, err)
+	if err != nil && (n == 0 || !errors.Is(err, io.EOF)) {
+		return n > 0, false, errors.Join(sendErr, err)
 	}
 	if err != nil || !h.plain {
 		keep, err = c.readByNetHTTP(call, a, n)
@@ -176,7 +176,10 @@ func (c *conn) readByNetHTTP(call *call, a *answer, n int) (keep bool, err error
 	for {
 		resp, err = http.ReadResponse(r, req)
 		if err != nil {
-			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errHeadTooBig) {
+			switch {
+			case source.err != nil: // what broke the reading off explains more than what was missing then
+				return false, source.err
+			case errors.Is(err, io.ErrUnexpectedEOF):
 				return false, err
 			}
 			return false, &malformedError{err}
