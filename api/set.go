@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"reflect"
+	"time"
 )
 
 // Set is a configuration: all objects of all files, in the order of the files.
@@ -96,6 +97,9 @@ func newObject(kind Kind) reflect.Value {
 	return reflect.ValueOf(&Calendar{})
 }
 
+// probeTimeoutDefault bounds a run where the spec does not; a probe that runs more often has less.
+const probeTimeoutDefault = 5 * time.Second
+
 func (s *Set) add(object any) {
 	switch o := object.(type) {
 	case *Integration:
@@ -103,6 +107,9 @@ func (s *Set) add(object any) {
 	case *Workflow:
 		s.Workflows = append(s.Workflows, *o)
 	case *Probe:
+		if o.Spec.Timeout.Duration == 0 {
+			o.Spec.Timeout.Duration = min(o.Spec.Every.Duration, probeTimeoutDefault)
+		}
 		s.Probes = append(s.Probes, *o)
 	case *Playbook:
 		s.Playbooks = append(s.Playbooks, *o)

@@ -110,8 +110,7 @@ type ProbeSpec struct {
 	Step        string `json:"step,omitempty" doc:"The workflow step that this probe watches."`
 	// +kubebuilder:default="30s"
 	Every Duration `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
-	// +kubebuilder:default="5s"
-	Timeout Duration   `json:"timeout,omitempty" rule:"min=1ms" default:"5s" doc:"Longest time for one run; longer counts as bad."`
+	Timeout Duration   `json:"timeout,omitempty" rule:"min=1ms" doc:"Longest time for one run; longer counts as bad. As long as every, but at most 5s, when left out."`
 	Unit    string     `json:"unit,omitempty" doc:"Unit of the value, such as items, seconds, EUR."`
 	With    Params     `json:"with,omitempty" doc:"The probe type's parameters."`
 	Detect  []Detector `json:"detect,omitempty" doc:"What counts as an anomaly."`
