@@ -163,6 +163,7 @@ func (r *resolveRun) Plan(ctx context.Context, call Call) (api.Estimate, error) 
 type tally struct {
 	asked, happened, repeated, void int64
 	open                            []string // why what is left is left, one sentence each
+	young                           []doubt  // not there, but it may still show
 	unknown                         bool     // a repeat was sent whose outcome is not known
 	amount                          api.Money
 }
@@ -189,7 +190,27 @@ func (r *resolveRun) Run(ctx context.Context, call Call) (out api.Outcome) {
 		}
 		r.one(ctx, call, d, t)
 	}
+	r.wait(ctx, call, t)
 	return t.outcome(r.in.Metadata.Name)
+}
+
+// wait asks once more about work that was too young to be missed, when it is old enough, as far as the deadline allows.
+func (r *resolveRun) wait(ctx context.Context, call Call, t *tally) {
+	young := t.young
+	t.young = nil
+	slices.SortStableFunc(young, func(a, b doubt) int { return a.at.Compare(b.at) })
+	for _, d := range young {
+		if pause(ctx, time.Until(d.at.Add(r.p.Lookup.Delay.Duration))) != nil {
+			t.young = append(t.young, d)
+			continue
+		}
+		t.asked-- // counted when it was asked about first
+		r.one(ctx, call, d, t)
+	}
+	for _, d := range t.young { // also what a clock that was set back makes young again
+		shows := d.at.Add(r.p.Lookup.Delay.Duration).UTC().Format(time.RFC3339)
+		t.open = append(t.open, fmt.Sprintf("%s at %s: the endpoint does not know it yet; it may show until %s", d.key, d.endpoint, shows))
+	}
 }
 
 func (t *tally) outcome(name string) api.Outcome {
@@ -244,7 +265,7 @@ func (r *resolveRun) one(ctx context.Context, call Call, d doubt, t *tally) {
 	case found.state == notThere && d.at.IsZero():
 		leave("the endpoint does not know it, but the list does not say when it was tried")
 	case found.state == notThere && time.Since(d.at) < r.p.Lookup.Delay.Duration:
-		leave("the endpoint does not know it yet; it may show until %s", d.at.Add(r.p.Lookup.Delay.Duration).UTC().Format(time.RFC3339))
+		t.young = append(t.young, d)
 	case r.p.Void != nil:
 		if err := r.settle(ctx, call, d, found, *r.p.Void, resolveVoid); err != nil {
 			leave("it did not happen, but that cannot be written down: %s", err)

@@ -101,7 +101,7 @@ func newResolveRig(t *testing.T, a, b *gateway) *resolveRig {
 			"integration": "orders",
 			"query":       "SELECT ref AS key, gateway AS endpoint, amount, currency, tried AS at FROM captures WHERE state = 'unknown' ORDER BY ref",
 		},
-		"lookup": map[string]any{"path": "/captures?reference={key}", "pick": "data.0.state", "happened": []string{"captured"}, "delay": "10s"},
+		"lookup": map[string]any{"path": "/captures?reference={key}", "pick": "data.0.state", "happened": []string{"captured"}, "delay": "15s"},
 		"settle": map[string]any{"integration": "orders", "statement": "UPDATE captures SET state = 'captured', charge = ? WHERE ref = ?", "args": []string{"answer.data.0.id", "key"}},
 		"retry":  map[string]any{"path": "/captures", "body": map[string]any{"amount": "$amount", "currency": "$currency"}, "retention": "24h"},
 	}
@@ -142,6 +142,25 @@ func TestResolve(t *testing.T) {
 	}
 	if len(a.requests) != 0 || len(b.requests) != 1 || b.book["o3"] != 1 {
 		t.Fatal("work crossed to another endpoint or was repeated too often:", a.requests, b.requests, b.book)
+	}
+}
+
+// TestResolveWaits: work that may still show is waited for before it counts as missing.
+func TestResolveWaits(t *testing.T) {
+	a := newGateway(t)
+	rig := newResolveRig(t, a, newGateway(t))
+	rig.doubt(t, "late", "a", 14*time.Second)
+	rig.doubt(t, "never", "a", 14*time.Second)
+	time.AfterFunc(300*time.Millisecond, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.book["late"] = 1
+	})
+	r, _ := rig.build(t, "resolve", rig.with)
+	out, _ := perform(t, r, aCall)
+	want(t, out, api.ResultDone, "2 piece(s) of work asked about at gw: 1 had happened, 1 repeated once")
+	if a.requests["late"] != 0 || a.requests["never"] != 1 {
+		t.Fatal(a.requests)
 	}
 }
 
