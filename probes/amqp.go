@@ -237,7 +237,7 @@ func (p *amqpProbe) deadLettered(ctx context.Context, target string) api.Observa
 	rows := map[string]int{}
 	err := promLines(a.body, []string{deadLetterPrefix}, func(l *promLine) {
 		reason, isTotal := strings.CutSuffix(strings.TrimPrefix(l.name, deadLetterPrefix), "_total")
-		if !isTotal || math.IsNaN(l.value) {
+		if !isTotal || reason == "confirmed" || math.IsNaN(l.value) { // confirmed ones are counted under their reason already
 			return
 		}
 		key := reason + "/" + l.label("dead_letter_strategy")

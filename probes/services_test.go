@@ -23,6 +23,7 @@ rabbitmq_detailed_queue_messages_ready{vhost="/",queue="odd \"name\\"} NaN
 const rabbitGlobal = `rabbitmq_global_messages_dead_lettered_rejected_total{queue_type="rabbit_quorum_queue",dead_letter_strategy="at_most_once"} 5
 rabbitmq_global_messages_dead_lettered_rejected_total{queue_type="rabbit_classic_queue",dead_letter_strategy="at_most_once"} 2
 rabbitmq_global_messages_dead_lettered_expired_total{queue_type="rabbit_classic_queue",dead_letter_strategy="disabled"} 1
+rabbitmq_global_messages_dead_lettered_confirmed_total{queue_type="rabbit_quorum_queue",dead_letter_strategy="at_least_once"} 4
 `
 
 // fakeRabbit answers as the two plugins of RabbitMQ do.
