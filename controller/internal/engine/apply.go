@@ -307,7 +307,8 @@ func (s *State) applyRemediation(e *api.Entry) error {
 func (s *State) forget() {
 	old := func(t time.Time) bool { return !t.IsZero() && s.d.Last.Sub(t) > keepEnded }
 	s.d.Remediations = slices.DeleteFunc(s.d.Remediations, func(r *remediation) bool {
-		gone := old(r.Ended) && !slices.ContainsFunc(s.d.Doubts, func(d doubt) bool { return d.Remediation == r.ID })
+		inc := s.byID[r.Incident]
+		gone := old(r.Ended) && (inc == nil || !inc.Closed.IsZero()) && !slices.ContainsFunc(s.d.Doubts, func(d doubt) bool { return d.Remediation == r.ID })
 		if gone {
 			delete(s.rems, r.ID)
 		}

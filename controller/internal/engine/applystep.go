@@ -285,7 +285,7 @@ func (s *State) decide(r *remediation, st *step, e *api.Entry) error {
 			st.Approved, st.State = true, api.StepReady
 		}
 	case st != nil && st.State == api.StepAsking && d.Verb == api.VerbDeny:
-		// the refusal follows as an entry of its own
+		r.Denied = d.By // the refusal follows as an entry of its own
 	default:
 		return errIllegal
 	}

@@ -62,7 +62,7 @@ func (s *State) choose(inc *incident) {
 		}
 	}
 	for _, i := range order {
-		if i != s.cfg.byName[inc.Rung] && s.waitsForUpper(inc, i, trigger) {
+		if s.cfg.plans[i].Name != inc.Rung && s.waitsForUpper(inc, i, trigger) {
 			continue
 		}
 		s.consider(inc, i, *trigger[i])

@@ -7,9 +7,27 @@
 //  3. perform Output.Commands, concurrently if it likes, and feed each one's result back as an Event;
 //  4. bring a Tick at Output.Wake at the latest.
 //
-// Durable state changes only by applying entries: Step calls the same Apply for the entries it emits as a restart does for
+// Durable state changes only by applying entries: Step calls the same apply for the entries it emits as a restart does for
 // the entries it reads. So snapshot + entries is the whole state, and the same entries give the same state to the byte.
-// After Restore the shell feeds Restarted first; the engine then says what to do about every step that was under way.
+// After New or Restore (and Apply of the entries since) the shell feeds Restarted, then a Config; nothing is decided before the
+// Config. Then it reports what its probes see: anomalies from before the restart trigger and corroborate nothing until they are
+// seen again (Open lists them; feed a cleared one for each that is over; the engine itself clears one that a well probe has not
+// reported for 15 minutes). The engine then says what to do about every step that was under way.
+//
+// More that the shell must keep:
+//   - Event.At comes from a clock that does not jump forward within one life of the process: take the wall clock at the start
+//     and add monotonic time. Deadlines rest on it: nothing of a command may be sent after its Deadline.
+//   - Every command but Notify gets exactly one result; one that gets none is given up 5 s after its deadline, as unknown (Run,
+//     Undo, Look) or failed (Plan, Expect). A result after that, or a second and different one, is kept as evidence and changes nothing.
+//   - Plan for an action that cannot plan: an empty Estimate. Look for one that cannot look: unknown. A missing runner: refused.
+//   - A call that an open circuit breaker held back: refused, with "breaker open" in its text or in a call's status.
+//   - After Stopping, wait for the entry controller.stopped, which comes when no Run and no Undo is in the air.
+//   - An error of Apply or Restore means that log and snapshot are not of one history: stop and say so.
+//   - Output.Touched lists the views that changed.
+//
+// What the engine decides, and where it is written down: incidents (incident.go), which playbook and why not (choose.go,
+// guards.go), steps (remediation.go), outcomes that nobody saw (unknown.go), undo (undo.go), proof (verify.go), people
+// (people.go). The scripts in testdata show each by example.
 package engine
 
 import (

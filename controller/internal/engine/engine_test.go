@@ -63,3 +63,40 @@ func TestFailover(t *testing.T) {
 		t.Fatalf("replay differs (%v):\n%s\n%s", err, got, live)
 	}
 }
+
+// TestHalt breaks a rule from outside, as a fault of the engine itself would, and sees that nothing is called any more.
+func TestHalt(t *testing.T) {
+	w := newWorld(1, false)
+	s := w.s
+	s.Step(Event{At: t0, Restarted: true})
+	s.Step(Event{At: t0, Config: w.cfg})
+	out := s.Step(Event{At: t0, Anomaly: &api.Anomaly{Name: "p3/down", Probe: "p3", Opened: t0, At: t0}})
+	plan := out.Commands[len(out.Commands)-1]
+	out = s.Step(Event{At: t0, Result: &Result{Command: plan.ID, Estimate: &api.Estimate{Noop: true}}})
+	plan = out.Commands[len(out.Commands)-1]
+	if plan.Kind != Plan || plan.Step != "pay" {
+		t.Fatalf("want the plan of the blind step, got %+v", plan)
+	}
+	s.rems[plan.Remediation].Steps[1].Unknowns = 1
+	out = s.Step(Event{At: t0, Result: &Result{Command: plan.ID, Estimate: &api.Estimate{}}})
+	halted := false
+	for _, e := range out.Entries {
+		halted = halted || e.Kind == api.EntryInvariant
+	}
+	for _, c := range out.Commands {
+		if c.Kind == Run {
+			t.Errorf("a call after the halt: %+v", c)
+		}
+	}
+	if !halted || s.Halted() == "" {
+		t.Fatalf("want controller.halted, got %+v", out.Entries)
+	}
+	out = s.Step(Event{At: t0, Anomaly: &api.Anomaly{Name: "p0/down", Probe: "p0", Opened: t0, At: t0}})
+	if no := s.Incident(out.Entries[0].Incident).Refusals; len(no) != 1 || no[0].Guard != api.GuardHalted {
+		t.Fatalf("want a refusal because of the halt, got %+v", no)
+	}
+	s.Step(Event{At: t0, Resume: &api.Pause{Owner: "ada"}})
+	if s.Halted() != "" {
+		t.Error("a global resume by a person did not lift the halt")
+	}
+}

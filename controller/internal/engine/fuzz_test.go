@@ -11,8 +11,8 @@ import (
 // FuzzApply feeds entries that no engine wrote: an error is fine, a panic is not. What was taken must survive a snapshot.
 func FuzzApply(f *testing.F) {
 	w := simulate(3, false)
-	for i := 0; i+40 < len(w.journal) && i < 400; i += 40 {
-		b, err := json.Marshal(w.journal[:i+40])
+	for i := 0; i+12 < len(w.journal) && i < 96; i += 12 {
+		b, err := json.Marshal(w.journal[:i+12])
 		if err != nil {
 			f.Fatal(err)
 		}

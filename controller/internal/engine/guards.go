@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ type guard func(s *State, c *candidate) (no *api.Refusal, retry time.Time)
 // startGuards judge a playbook before a remediation opens, in this order. What can change while it runs is judged again
 // before each step (hold). signalGuards judge one that only observes or suggests.
 var (
-	startGuards = []guard{(*State).guardHalted, (*State).guardPause, (*State).guardDanger, (*State).guardWhen, (*State).guardUnknown,
+	startGuards = []guard{(*State).guardHalted, (*State).guardPause, (*State).guardDanger, (*State).guardSaidNo, (*State).guardWhen, (*State).guardUnknown,
 		(*State).guardConfirm, (*State).guardDoubt, (*State).guardFlight, (*State).guardRuns, (*State).guardCooldown,
 		(*State).guardCalendar, (*State).guardStorm}
 	signalGuards = []guard{(*State).guardWhen, (*State).guardUnknown, (*State).guardConfirm}
@@ -70,6 +71,20 @@ func (s *State) guardDanger(c *candidate) (*api.Refusal, time.Time) {
 	for i := range c.plan.Steps {
 		if q := &c.plan.Steps[i]; q.danger() >= api.D5 {
 			return refusal(api.GuardDanger, time.Time{}, "step %s (%s) is of class D5 or of no class, and such an action is never automated", q.Name, q.Do), time.Time{}
+		}
+	}
+	return nil, time.Time{}
+}
+
+// guardSaidNo: what a person denied or called off does not come back by itself in the same incident.
+func (s *State) guardSaidNo(c *candidate) (*api.Refusal, time.Time) {
+	for _, id := range c.inc.Remediations {
+		r := s.rems[id]
+		if r == nil || r.Plan.Name != c.plan.Name {
+			continue
+		}
+		if by := cmp.Or(r.Denied, r.Cancel); by != "" {
+			return refusal(api.GuardApproval, time.Time{}, "%s said no to it in this incident (%s)", by, id), time.Time{}
 		}
 	}
 	return nil, time.Time{}
@@ -313,9 +328,6 @@ func (s *State) inAir(targets []string, r *remediation, i int) time.Time {
 
 // bounds are what is left of the playbook's limits for a step; what people said yes to goes before the limits.
 func (r *remediation) bounds(i int) Bounds {
-	if st := &r.Steps[i]; st.Approved && st.Asked != nil {
-		return Bounds{Items: st.Asked.Items, Amount: st.Asked.Amount}
-	}
 	l := r.Plan.Limits
 	b := Bounds{Items: l.Items}
 	if l.Items > 0 {
@@ -323,6 +335,14 @@ func (r *remediation) bounds(i int) Bounds {
 	}
 	if len(l.Amount) > 0 {
 		b.Amount = l.Amount.Plus(r.Amount.Times(-1))
+	}
+	if st := &r.Steps[i]; st.Approved && st.Asked != nil {
+		if st.Asked.Items > 0 {
+			b.Items = st.Asked.Items
+		}
+		if len(st.Asked.Amount) > 0 {
+			b.Amount = st.Asked.Amount
+		}
 	}
 	return b
 }

@@ -117,7 +117,7 @@ func (s *State) decision(d api.Decision) {
 		s.refuseWord(d, r, "it does not say whose word it is")
 		return
 	}
-	if d.Plan != "" && d.Plan != r.digest() {
+	if d.Plan != "" && (d.Verb == api.VerbApprove || d.Verb == api.VerbDeny) && d.Plan != r.digest() {
 		s.refuseWord(d, r, "the plan is not the one that was shown; look at it again")
 		return
 	}
@@ -129,6 +129,9 @@ func (s *State) decision(d api.Decision) {
 			s.refuseWord(d, r, "remediation %s has ended", id)
 		} else {
 			s.decided(r, -1, d, fmt.Sprintf("%s called off playbook %s.", d.By, r.Plan.Name))
+			if r.pend != nil && (r.pend.kind == Plan || r.pend.kind == Expect) {
+				r.pend = nil // it only reads: nobody need wait for it
+			}
 		}
 	case api.VerbApprove, api.VerbDeny:
 		s.answer(r, i, d)

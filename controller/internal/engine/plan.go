@@ -93,7 +93,9 @@ func newPlan(p *Playbook, calendars []api.Calendar) *plan {
 		}
 		out.Steps = append(out.Steps, q)
 		out.Danger = max(out.Danger, q.danger())
-		out.Targets = append(out.Targets, q.Plan.Targets...)
+		if q.danger() > api.D0 { // telling and looking collides with nothing
+			out.Targets = append(out.Targets, q.Plan.Targets...)
+		}
 	}
 	if out.Danger > api.D0 {
 		out.Targets = append(out.Targets, "playbook/"+p.Name)

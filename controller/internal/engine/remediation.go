@@ -163,7 +163,7 @@ func (s *State) take1(r *remediation, i int) {
 		return
 	}
 	if ask, why := s.mustAsk(r, i, e); ask {
-		s.ask(r, i, e, why, max(1, min(2, boolInt(q.danger() >= api.D4)+1)), answerWait)
+		s.ask(r, i, e, why, approvers(q), answerWait)
 		return
 	}
 	if !st.Approved {
@@ -175,11 +175,12 @@ func (s *State) take1(r *remediation, i int) {
 	s.run(r, i, e, api.EntryStepIntended)
 }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
+// approvers is how many people must say yes to a step's figures.
+func approvers(q *planned) int {
+	if q.danger() >= api.D4 {
+		return 2
 	}
-	return 0
+	return 1
 }
 
 // step emits an entry about a step.
@@ -337,7 +338,7 @@ func (s *State) broken(r *remediation, i int) string {
 		for k := range o.Steps {
 			other := &o.Steps[k]
 			flying := other.State == api.StepIntended || other.State == api.StepRepeated || other.State == api.StepUncertain || other.UndoState == api.StepIntended
-			if o != r && o.End == "" && flying && !o.Plan.Steps[k].control() && overlap(targetsOf(o.Plan, &o.Plan.Steps[k]), targetsOf(r.Plan, q)) {
+			if o != r && o.End == "" && flying && o.Plan.Steps[k].danger() > api.D0 && q.danger() > api.D0 && overlap(targetsOf(o.Plan, &o.Plan.Steps[k]), targetsOf(r.Plan, q)) {
 				return "two remediations work on one target at once"
 			}
 		}
@@ -350,6 +351,8 @@ func (s *State) flying(r *remediation, i int) {
 	st, q := &r.Steps[i], &r.Plan.Steps[i]
 	c := q.Plan.Control
 	switch {
+	case q.control() && r.Cancel != "":
+		s.step(r, i, api.Entry{Kind: api.EntryStepEnded, Outcome: &api.Outcome{Result: api.ResultFailed, Text: "Called off."}, Text: fmt.Sprintf("Step %s was called off.", q.Name)})
 	case c.Wait > 0:
 		if s.now.Before(st.Intent.Deadline) {
 			r.at(st.Intent.Deadline)

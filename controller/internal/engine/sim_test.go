@@ -15,7 +15,7 @@ var (
 	simSeed  = flag.Uint64("seed", 0, "try this one schedule only")
 )
 
-// simulate runs one schedule: an hour and a half of faults, then calm, then everything must come to rest.
+// simulate runs one schedule: three quarters of an hour of faults, then calm, then everything must come to rest.
 func simulate(seed uint64, naive bool) *world {
 	w := newWorld(seed, naive)
 	w.feed(Event{Restarted: true})
@@ -27,12 +27,12 @@ func simulate(seed uint64, naive bool) *world {
 		w.after(w.between(0, 10*time.Minute), func() { w.fall(k) })
 	}
 	for range 4 {
-		w.after(w.between(0, 80*time.Minute), w.pauseAll)
-		w.after(w.between(0, 80*time.Minute), w.blindness)
+		w.after(w.between(0, 40*time.Minute), w.pauseAll)
+		w.after(w.between(0, 40*time.Minute), w.blindness)
 	}
-	w.run(t0.Add(90 * time.Minute))
+	w.run(t0.Add(45 * time.Minute))
 	w.calm = true
-	w.run(t0.Add(4 * time.Hour))
+	w.run(t0.Add(3 * time.Hour))
 	for k := range kinds { // people mend what automation left
 		if w.ill[k] {
 			w.ill[k] = false
@@ -41,7 +41,7 @@ func simulate(seed uint64, naive bool) *world {
 			}
 		}
 	}
-	w.run(t0.Add(12 * time.Hour))
+	w.run(t0.Add(8 * time.Hour))
 	return w
 }
 

@@ -212,6 +212,7 @@ func (s *State) wake() time.Time {
 		case r.End != "":
 		case r.pend != nil:
 			sooner(r.pend.deadline.Add(resultGrace))
+		case s.stopping: // nothing new starts
 		default:
 			sooner(r.due)
 		}

@@ -11,9 +11,12 @@ import (
 // otherwise follows a remediation that has gone wrong: undo what ran, in reverse, or end as it is. A person who calls it off
 // wants no more calls, so nothing is undone then. A ladder leads on without undoing: the next playbook builds on this one.
 func (s *State) otherwise(r *remediation, end api.RemediationEnd, why string) {
-	if r.Plan.Otherwise == "undo" && r.Cancel == "" {
+	if r.Plan.Otherwise == "undo" {
 		for i := len(r.Steps) - 1; i >= 0; i-- {
 			st := &r.Steps[i]
+			if r.Cancel != "" && st.UndoState != api.StepUncertain {
+				continue // an undo whose outcome nobody knows is brought to its end all the same
+			}
 			if !r.Plan.Steps[i].Plan.Action.Undo || !st.ran() || st.UndoState == api.StepDone {
 				continue
 			}
