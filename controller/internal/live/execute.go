@@ -242,6 +242,9 @@ func (e *executor) act(c *engine.Command, r runner) {
 	}
 	e.ended(c, engine.Result{Outcome: api.Outcome{Result: silence(c.Kind), Text: why}})
 	e.s.log.Warn("a step did not return by its deadline", "kind", c.Kind, "playbook", c.Playbook, "step", c.Step, "remediation", c.Remediation)
+	if c.Kind == engine.Notify {
+		return
+	}
 	late := *c
 	late.ID += lateSuffix
 	e.report(&late, <-answer)

@@ -250,11 +250,11 @@ func TestAnomaliesFromBeforeARestartEnd(t *testing.T) {
 				return api.Observation{Verdict: api.OK}
 			}
 		})}}, nil, core)
-		if n := len(r.status("probe-00000").Open); n != 0 {
-			t.Errorf("%d open anomalies before the journal was read", n)
+		synctest.Wait()
+		if n := len(r.status("probe-00000").Open); n != 1 {
+			t.Errorf("%d open anomalies are shown after the journal was read, want the one from before", n)
 		}
-		time.Sleep(9 * time.Second)
-		time.Sleep(51 * time.Second)
+		time.Sleep(time.Minute)
 		ill.Store(false)
 		time.Sleep(time.Minute)
 		r.stop()
