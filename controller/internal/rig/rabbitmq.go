@@ -107,16 +107,17 @@ collect_statistics_interval = 1000
 	return b
 }
 
-// start boots the broker and its port mapper, which is ours too: the machine's own epmd is left alone.
+// start boots the broker, and before its first start its port mapper, which is ours too: the machine's own epmd is left alone.
 func (b *broker) start() error {
-	b.servers = nil
-	epmd, err := start(launch{name: "epmd", dir: b.dir, argv: []string{b.epmdBin, "-port", strconv.Itoa(b.epmd), "-address", "127.0.0.1"}})
-	if err != nil {
-		return err
-	}
-	b.servers = append(b.servers, epmd)
-	if err := epmd.ready(10*time.Second, func() error { return dialable(local(b.epmd)) }); err != nil {
-		return err
+	if len(b.servers) == 0 {
+		epmd, err := start(launch{name: "epmd", dir: b.dir, argv: []string{b.epmdBin, "-port", strconv.Itoa(b.epmd), "-address", "127.0.0.1"}})
+		if err != nil {
+			return err
+		}
+		b.servers = append(b.servers, epmd)
+		if err := epmd.ready(10*time.Second, func() error { return dialable(local(b.epmd)) }); err != nil {
+			return err
+		}
 	}
 	at := func(name string) string { return filepath.Join(b.dir, name) }
 	s, err := start(launch{name: "rabbitmq", dir: b.dir, argv: []string{b.bin}, env: []string{
@@ -143,11 +144,13 @@ func (b *broker) start() error {
 	})
 }
 
-// stop ends the broker first, then its port mapper, and removes the folder unless it is to start again. It never asks
-// politely: a broker takes seconds to leave, and must bear a crash anyway.
+// stop ends the broker; its port mapper and folder stay if it is to start again. It never asks politely: a broker takes
+// seconds to leave, and must bear a crash anyway.
 func (b *broker) stop(again bool) {
-	for i := len(b.servers) - 1; i >= 0; i-- {
-		b.servers[i].stop("kill")
+	for len(b.servers) > 0 && !(again && len(b.servers) == 1) {
+		last := len(b.servers) - 1
+		b.servers[last].stop("kill")
+		b.servers = b.servers[:last]
 	}
 	if !again {
 		os.RemoveAll(b.dir)
