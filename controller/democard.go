@@ -51,7 +51,7 @@ func (d *demoRun) judge(ctx context.Context, late error) DemoCard {
 		}
 	}
 	card.Actions = d.actions(ctx)
-	report, err := AuditVerify(ctx, d.process.Data)
+	report, err := AuditVerify(ctx, d.process.Data, "")
 	card.Verified, card.Entries, card.Audit = err == nil && report.OK, report.Entries, report.Text
 	if err != nil {
 		card.Audit = err.Error()

@@ -84,7 +84,7 @@ func dataFolder(ctx context.Context, dir string) []Diagnosis {
 	if _, err := os.Stat(filepath.Join(dir, "backstay.db")); err != nil {
 		return append(all, well("log", "no log there yet"))
 	}
-	report, err := AuditVerify(ctx, dir)
+	report, err := AuditVerify(ctx, dir, "")
 	if err != nil {
 		return append(all, ill("log", err.Error(), "backstay audit verify"))
 	}

@@ -23,25 +23,29 @@ func newAudit() *cobra.Command {
 
 func newAuditVerify() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "verify [PROOF]",
-		Short: "Check every entry, hash and signature of the log, or one proof file, offline",
+		Use:   "verify [FILE]",
+		Short: "Check every entry, hash and signature of the log; or a proof or an export, offline",
 		Long: `Without an argument the whole log in the data folder is checked: every entry against the Merkle tree, the tree against the signed
 checkpoint, the checkpoint against the one that was published last. What does not fit is named by entry. Exit code 7 when anything does not fit.
 
-With a PROOF (written by audit prove) that one entry is checked with nothing but the public key: --key is the file key.pub of the data folder.
+With a FILE (written by audit prove or audit export) that is checked with nothing but the public key: --key is the file key.pub of the data folder,
+which others should have a copy of.
 
 The log is signed with a key that lies beside it: it proves tampering to everybody but whoever owns both.`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	key := cmd.Flags().String("key", "", "public key (file key.pub) for a PROOF; the data folder's own when left out")
+	key := cmd.Flags().String("key", "", "file of the public key (key.pub), as you got it another way; the data folder's own when left out")
 	form := cmd.Flags().StringP("output", "o", "text", "output: text or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var report controller.AuditReport
 		var err error
-		if len(args) == 1 {
-			report, err = controller.AuditVerifyProof(dataDir(cmd), args[0], *key)
-		} else {
-			report, err = controller.AuditVerify(cmd.Context(), dataDir(cmd))
+		switch {
+		case len(args) == 0:
+			report, err = controller.AuditVerify(cmd.Context(), dataDir(cmd), *key)
+		case *key == "":
+			report, err = controller.AuditVerifyFile(args[0], controller.AuditKey(dataDir(cmd)))
+		default:
+			report, err = controller.AuditVerifyFile(args[0], *key)
 		}
 		if err != nil {
 			return err
@@ -137,8 +141,8 @@ func newAuditProve() *cobra.Command {
 	return &cobra.Command{
 		Use:   "prove SEQ",
 		Short: "Write a proof that one entry is in the signed log, for somebody who trusts only the public key",
-		Example: `  backstay audit prove 42 > entry-42.proof
-  backstay audit verify entry-42.proof --key key.pub    # on any machine, offline`,
+		Example: `  backstay audit prove 42 > entry-42.tlog-proof
+  backstay audit verify entry-42.tlog-proof --key key.pub    # on any machine, offline`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			seq, err := seqOf(args[0])

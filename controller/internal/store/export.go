@@ -14,8 +14,11 @@ import (
 
 // Export writes entries as JSON lines: each line is the canonical bytes of one entry, which is what is hashed, and the last line
 // is the checkpoint that covers them. Limit 0 means all. An export of the whole log verifies by itself: audit.VerifyExport.
-func (s *Store) Export(ctx context.Context, w io.Writer, q Query) (entries int64, err error) {
-	head := s.Head()
+func (r *Reader) Export(ctx context.Context, w io.Writer, q Query) (entries int64, err error) {
+	head, err := r.head(ctx)
+	if err != nil {
+		return 0, err
+	}
 	if q.To == 0 || q.To > head.Size {
 		q.To = head.Size
 	}
@@ -24,7 +27,7 @@ func (s *Store) Export(ctx context.Context, w io.Writer, q Query) (entries int64
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
 	if q.To > 0 { // else the log is empty, and To 0 would not bound the query
-		err = s.eachBody(ctx, q, func(_ int64, body []byte) error {
+		err = r.eachBody(ctx, q, func(_ int64, body []byte) error {
 			entries++
 			if _, err := out.Write(body); err != nil {
 				return err

@@ -62,9 +62,9 @@ func limitOr(limit, otherwise int) int {
 }
 
 // Entries reads entries in order. An entry that is not as it was written is an error that names it.
-func (s *Store) Entries(ctx context.Context, q Query) ([]api.Entry, error) {
+func (r *Reader) Entries(ctx context.Context, q Query) ([]api.Entry, error) {
 	var out []api.Entry
-	err := s.eachBody(ctx, q, func(seq int64, body []byte) error {
+	err := r.eachBody(ctx, q, func(seq int64, body []byte) error {
 		e, err := audit.Decode(body)
 		if err != nil {
 			return tampered("read entry %d: %w", seq, err)
@@ -79,10 +79,14 @@ func (s *Store) Entries(ctx context.Context, q Query) ([]api.Entry, error) {
 }
 
 // Replay hands every entry from the given number to the head to apply, in order. It is how a restart comes to the present state.
-func (s *Store) Replay(ctx context.Context, from int64, apply func(api.Entry) error) error {
+func (r *Reader) Replay(ctx context.Context, from int64, apply func(api.Entry) error) error {
 	const page = 5000
-	for to := s.Head().Size; from < to; {
-		entries, err := s.Entries(ctx, Query{From: from, To: to, Limit: page})
+	head, err := r.head(ctx)
+	if err != nil {
+		return err
+	}
+	for from < head.Size {
+		entries, err := r.Entries(ctx, Query{From: from, To: head.Size, Limit: page})
 		if err != nil {
 			return err
 		}
@@ -103,18 +107,18 @@ func (s *Store) Replay(ctx context.Context, from int64, apply func(api.Entry) er
 }
 
 // eachBody walks canonical bytes, each checked against its leaf hash.
-func (s *Store) eachBody(ctx context.Context, q Query, visit func(seq int64, body []byte) error) error {
+func (r *Reader) eachBody(ctx context.Context, q Query, visit func(seq int64, body []byte) error) error {
 	text, args := q.sql()
-	rows, err := s.read.QueryContext(ctx, text, args...)
+	rows, err := r.read.QueryContext(ctx, text, args...)
 	if err != nil {
-		return explain(err, "read the log", s.dir)
+		return explain(err, "read the log", r.dir)
 	}
 	defer rows.Close()
 	var seq int64
 	var hashes, body sql.RawBytes
 	for rows.Next() {
 		if err := rows.Scan(&seq, &hashes, &body); err != nil {
-			return explain(err, "read the log", s.dir)
+			return explain(err, "read the log", r.dir)
 		}
 		leaf := audit.Leaf(body)
 		if len(hashes) < tlog.HashSize || string(leaf[:]) != string(hashes[:tlog.HashSize]) {
@@ -124,5 +128,5 @@ func (s *Store) eachBody(ctx context.Context, q Query, visit func(seq int64, bod
 			return err
 		}
 	}
-	return explain(rows.Err(), "read the log", s.dir)
+	return explain(rows.Err(), "read the log", r.dir)
 }

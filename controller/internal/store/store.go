@@ -29,13 +29,11 @@ type Batch struct {
 
 // Store is an open journal. It is safe for concurrent use.
 type Store struct {
-	dir      string
-	lock     *os.File
-	signer   note.Signer
-	verifier note.Verifier
-	write    *sql.DB // one connection, the committer's
-	read     *sql.DB
-	tele     *telemetry
+	Reader
+	lock   *os.File
+	signer note.Signer
+	write  *sql.DB // one connection, the committer's
+	tele   *telemetry
 
 	committer *committer
 	publisher *publisher
@@ -56,7 +54,8 @@ type Head struct {
 // Open locks the data folder (a second process is refused), migrates, reads back the settings that durability rests on, and
 // checks that the head is the last published one: see RolledBack.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{dir: o.Dir}
+	s := &Store{Reader: Reader{dir: o.Dir}}
+	s.Reader.head = func(context.Context) (Head, error) { return s.Head(), nil }
 	if err := s.open(ctx, o); err != nil {
 		s.release()
 		return nil, err

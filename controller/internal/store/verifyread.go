@@ -142,9 +142,12 @@ type Proven struct {
 }
 
 // Prove makes the proof of one entry under the newest checkpoint.
-func (s *Store) Prove(ctx context.Context, seq int64) (Proven, error) {
-	head := s.Head()
-	checkpoint, err := audit.OpenCheckpoint(head.Checkpoint, s.verifier)
+func (r *Reader) Prove(ctx context.Context, seq int64) (Proven, error) {
+	head, err := r.head(ctx)
+	if err != nil {
+		return Proven{}, err
+	}
+	checkpoint, err := audit.OpenCheckpoint(head.Checkpoint, r.verifier)
 	if err != nil {
 		return Proven{}, tampered("prove entry %d: %w", seq, err)
 	}
@@ -152,31 +155,34 @@ func (s *Store) Prove(ctx context.Context, seq int64) (Proven, error) {
 		return Proven{}, notFoundEntry(seq, head.Size)
 	}
 	var p Proven
-	err = s.eachBody(ctx, Query{From: seq, To: seq + 1}, func(_ int64, body []byte) error {
+	err = r.eachBody(ctx, Query{From: seq, To: seq + 1}, func(_ int64, body []byte) error {
 		p.Entry = append(p.Entry, body...)
 		return nil
 	})
 	if err != nil {
 		return Proven{}, err
 	}
-	if p.Proof, err = audit.Prove(seq, checkpoint, head.Checkpoint, storedHashes(ctx, s.read)); err != nil {
-		return Proven{}, explain(err, "prove an entry", s.dir)
+	if p.Proof, err = audit.Prove(seq, checkpoint, head.Checkpoint, storedHashes(ctx, r.read)); err != nil {
+		return Proven{}, explain(err, "prove an entry", r.dir)
 	}
-	if _, err := p.Proof.Check(p.Entry, s.verifier); err != nil {
+	if _, err := p.Proof.Check(p.Entry, r.verifier); err != nil {
 		return Proven{}, tampered("prove entry %d: %w", seq, err)
 	}
 	return p, nil
 }
 
 // ProveGrowth makes the proof that the log still begins with what an older checkpoint signed, and gives the newest checkpoint.
-func (s *Store) ProveGrowth(ctx context.Context, from audit.Checkpoint) (proof tlog.TreeProof, checkpoint []byte, err error) {
-	head := s.Head()
-	to, err := audit.OpenCheckpoint(head.Checkpoint, s.verifier)
+func (r *Reader) ProveGrowth(ctx context.Context, from audit.Checkpoint) (proof tlog.TreeProof, checkpoint []byte, err error) {
+	head, err := r.head(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	to, err := audit.OpenCheckpoint(head.Checkpoint, r.verifier)
 	if err != nil {
 		return nil, nil, tampered("prove growth: %w", err)
 	}
-	if proof, err = audit.ProveGrowth(from, to, storedHashes(ctx, s.read)); err != nil {
-		return nil, nil, explain(err, "prove growth", s.dir)
+	if proof, err = audit.ProveGrowth(from, to, storedHashes(ctx, r.read)); err != nil {
+		return nil, nil, explain(err, "prove growth", r.dir)
 	}
 	if err := audit.CheckGrowth(from, to, proof); err != nil {
 		return nil, nil, tampered("prove growth: %w", err)

@@ -8,35 +8,35 @@ import (
 )
 
 // Incidents lists the newest first; open ones only where asked. Limit 0 means 1,000.
-func (s *Store) Incidents(ctx context.Context, openOnly bool, limit int) ([]api.Incident, error) {
+func (r *Reader) Incidents(ctx context.Context, openOnly bool, limit int) ([]api.Incident, error) {
 	where := "ORDER BY opened DESC, id DESC LIMIT ?"
 	if openOnly {
 		where = "WHERE closed = 0 " + where
 	}
-	return readViews[api.Incident](ctx, s, incidents, where, limitOr(limit, 1000))
+	return readViews[api.Incident](ctx, r, incidents, where, limitOr(limit, 1000))
 }
 
 // Incident reads one.
-func (s *Store) Incident(ctx context.Context, id string) (api.Incident, error) {
-	return readView[api.Incident](ctx, s, incidents, id)
+func (r *Reader) Incident(ctx context.Context, id string) (api.Incident, error) {
+	return readView[api.Incident](ctx, r, incidents, id)
 }
 
 // Remediations lists the newest first; those of one incident where it is not empty. Limit 0 means 1,000.
-func (s *Store) Remediations(ctx context.Context, incident string, limit int) ([]api.Remediation, error) {
+func (r *Reader) Remediations(ctx context.Context, incident string, limit int) ([]api.Remediation, error) {
 	const order = "ORDER BY opened DESC, id DESC LIMIT ?"
 	if incident == "" {
-		return readViews[api.Remediation](ctx, s, remediations, order, limitOr(limit, 1000))
+		return readViews[api.Remediation](ctx, r, remediations, order, limitOr(limit, 1000))
 	}
-	return readViews[api.Remediation](ctx, s, remediations, "WHERE incident = ? "+order, incident, limitOr(limit, 1000))
+	return readViews[api.Remediation](ctx, r, remediations, "WHERE incident = ? "+order, incident, limitOr(limit, 1000))
 }
 
 // Remediation reads one.
-func (s *Store) Remediation(ctx context.Context, id string) (api.Remediation, error) {
-	return readView[api.Remediation](ctx, s, remediations, id)
+func (r *Reader) Remediation(ctx context.Context, id string) (api.Remediation, error) {
+	return readView[api.Remediation](ctx, r, remediations, id)
 }
 
-func readView[V any](ctx context.Context, s *Store, t *table, id string) (view V, err error) {
-	views, err := readViews[V](ctx, s, t, t.byKey(), id)
+func readView[V any](ctx context.Context, r *Reader, t *table, id string) (view V, err error) {
+	views, err := readViews[V](ctx, r, t, t.byKey(), id)
 	if err != nil {
 		return view, err
 	}
@@ -46,8 +46,8 @@ func readView[V any](ctx context.Context, s *Store, t *table, id string) (view V
 	return views[0], nil
 }
 
-func readViews[V any](ctx context.Context, s *Store, t *table, where string, args ...any) ([]V, error) {
-	rows, err := t.find(ctx, s.read, where, args...)
+func readViews[V any](ctx context.Context, r *Reader, t *table, where string, args ...any) ([]V, error) {
+	rows, err := t.find(ctx, r.read, where, args...)
 	if err != nil {
 		return nil, err
 	}
