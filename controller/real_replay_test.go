@@ -104,6 +104,7 @@ func TestReplayOverBrokerCrashes(t *testing.T) {
 		}
 		d := newDeadLetters(t, r, kind, nil)
 		d.fillConfirmed(2000)
+		time.Sleep(6 * time.Second) // a broker that dies within seconds of a quorum queue's birth forgets the queue
 		d.job.Params["idle"], d.job.Params["canary"], d.job.Params["batch"] = true, []int{}, 20
 		ended := make(chan api.Outcome)
 		go func() {
