@@ -245,6 +245,18 @@ func (p *process) reload() {
 			p.shell.RefuseConfig(err.Error())
 			return
 		}
+		p.loader.eyes.Heartbeats.Keep(jobs(cfg))
 		p.Log.Info("the changed configuration is in force", "probes", len(set.Probes), "playbooks", len(set.Playbooks))
 	}
+}
+
+// jobs lists the names that heartbeat probes listen for.
+func jobs(cfg live.Config) []string {
+	var names []string
+	for _, p := range cfg.Probes {
+		if heartbeat, is := p.Prober.(interface{ Job() string }); is {
+			names = append(names, heartbeat.Job())
+		}
+	}
+	return names
 }

@@ -119,6 +119,9 @@ type heartbeatProbe struct {
 	unit     string
 }
 
+// Job is the name under which the job reports; Heartbeats.Keep wants the names of all.
+func (p *heartbeatProbe) Job() string { return p.job }
+
 func buildHeartbeat(name string, spec api.ProbeSpec, params any, env *Env) (Prober, error) {
 	p := params.(*HeartbeatParams)
 	if p.Within.Duration <= 0 {
