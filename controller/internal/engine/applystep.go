@@ -47,7 +47,7 @@ func (s *State) applyStep(e *api.Entry) error {
 		st.intend(e)
 		s.d.Fence = max(s.d.Fence, e.Intent.Fence)
 	case api.EntryStepEnded:
-		if e.Outcome == nil || !flying && !fresh && st.State != api.StepAsking && !(st.State == api.StepUncertain && st.Absent) || fresh && e.Outcome.Result == api.ResultDone {
+		if e.Outcome == nil || e.Outcome.Result != api.ResultDone && st.Open > 0 || !flying && !fresh && st.State != api.StepAsking && !(st.State == api.StepUncertain && st.Absent) || fresh && e.Outcome.Result == api.ResultDone {
 			return errIllegal
 		}
 		st.end(e, q)
@@ -58,6 +58,7 @@ func (s *State) applyStep(e *api.Entry) error {
 		}
 		st.State, st.Outcome, st.Absent, st.DarkAt = api.StepUncertain, e.Outcome, false, e.At
 		st.Unknowns++
+		st.Open++
 		if st.Orphan = fact(e.Facts, "cause") == "restart"; st.Orphan {
 			st.Orphans++
 		}
@@ -70,7 +71,7 @@ func (s *State) applyStep(e *api.Entry) error {
 			st.State, st.Ended, st.No = api.StepReconciled, e.At, nil
 			r.count(e.Outcome)
 		} else {
-			st.Absent = true
+			st.Absent, st.Open = true, 0
 		}
 	case api.EntryStepHandedOver:
 		if st.State != api.StepUncertain {
@@ -113,6 +114,9 @@ func (st *step) refuse(e *api.Entry) {
 	st.No = &refusal
 	switch {
 	case st.State == api.StepUncertain: // held back from being repeated
+		if refusal.Guard == api.GuardBreaker {
+			st.NextAt = refusal.Next
+		}
 	case forGood(&refusal):
 		st.State, st.Hard, st.Ended = api.StepRefused, true, e.At
 	case refusal.Guard == api.GuardBreaker:

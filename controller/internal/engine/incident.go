@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/api"
 )
@@ -172,7 +173,7 @@ func (s *State) closeQuiet(inc *incident) bool {
 			return false
 		}
 	}
-	text := fmt.Sprintf("Incident %s is over after %s: all its anomalies have cleared.", inc.ID, s.now.Sub(inc.Opened))
+	text := fmt.Sprintf("Incident %s is over after %s: all its anomalies have cleared.", inc.ID, s.now.Sub(inc.Opened).Round(100*time.Millisecond))
 	if s.emit(api.Entry{Kind: api.EntryIncidentClosed, Incident: inc.ID, Node: inc.Root, Text: text}) {
 		s.tell(s.channels(inc), Message{Title: "Over: " + inc.Title, Text: text, Severity: "info", Dedup: inc.ID, Resolved: true}, inc.ID, nil)
 	}

@@ -85,13 +85,25 @@ func (r *remediation) bad() (end api.RemediationEnd, why string, bad bool) {
 		case st.State == api.StepRefused && st.Hard:
 			return api.EndBlocked, fmt.Sprintf("step %s was not allowed", q.Name), true
 		default:
-			return api.EndFailed, fmt.Sprintf("step %s failed", q.Name), true
+			return api.EndFailed, st.wrong(q.Name), true
 		}
 	}
 	if r.Proof != "" && r.Proof != api.ResultDone {
 		return api.EndNotVerified, "the repair could not be verified", true
 	}
 	return "", "", false
+}
+
+// wrong says what went wrong with a step, with its action's own words: whoever reads of the end must not have to look for them.
+func (st *step) wrong(name string) string {
+	what := "failed"
+	if st.State == api.StepRefused {
+		what = "was refused"
+	}
+	if st.Outcome == nil || st.Outcome.Text == "" {
+		return fmt.Sprintf("step %s %s", name, what)
+	}
+	return fmt.Sprintf("step %s %s: %s", name, what, strings.TrimSuffix(st.Outcome.Text, "."))
 }
 
 // final tells whether a failed or refused step is not tried again.

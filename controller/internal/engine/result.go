@@ -114,7 +114,16 @@ func negative(m api.Money) bool {
 
 // ran takes the outcome of an attempt. Whatever is not definite is unknown.
 func (s *State) ran(r *remediation, i int, o api.Outcome) {
-	q := &r.Plan.Steps[i]
+	q, st := &r.Plan.Steps[i], &r.Steps[i]
+	if definite := o.Result == api.ResultRefused || o.Result == api.ResultFailed; definite && st.Open > 0 {
+		// This attempt had no effect, but an earlier one may have had.
+		s.step(r, i, api.Entry{Kind: api.EntryStepUncertain, Outcome: &o,
+			Text: said(o.Text, "The repeat of step %s did not happen, and nobody knows whether an earlier attempt did", q.Name)})
+		if breakerOpen(&o) {
+			s.refuseStep(r, i, *refusal(api.GuardBreaker, s.now.Add(breakWait), "the circuit breaker of its target is open: %s", o.Text))
+		}
+		return
+	}
 	switch o.Result {
 	case api.ResultDone:
 		s.step(r, i, api.Entry{Kind: api.EntryStepEnded, Outcome: &o, Text: said(o.Text, "Step %s is done", q.Name)})

@@ -121,6 +121,11 @@ func (w *world) judgeCall(c Command) {
 			continue
 		}
 		for _, target := range st.Plan.Steps[i].Plan.Targets {
+			for name, other := range w.doubts { // order does not matter: each is a breach by itself
+				if other == target {
+					w.breach("a call to %s although %s is in doubt: %s", target, name, c.ID)
+				}
+			}
 			if f := w.flying[target]; f.rem != "" && f.rem != c.Remediation && w.now.Before(f.until) {
 				w.breach("I5: %s and %s work on %s at once", f.rem, c.Remediation, target)
 			}

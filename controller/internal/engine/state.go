@@ -115,6 +115,7 @@ type step struct {
 	Attempt  int           `json:"attempt,omitempty"`  // times intended
 	Tries    int           `json:"tries,omitempty"`    // definite failures
 	Unknowns int           `json:"unknowns,omitempty"` // attempts whose outcome nobody saw
+	Open     int           `json:"open,omitempty"`     // those of them that may have happened: a later definite failure settles none of them
 	Orphans  int           `json:"orphans,omitempty"`  // those of them that a restart interrupted
 	Orphan   bool          `json:"orphan,omitempty"`   // the last one was
 	DarkAt   time.Time     `json:"darkAt,omitzero"`    // since when its outcome is unknown

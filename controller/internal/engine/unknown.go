@@ -19,6 +19,9 @@ import (
 //     pause twice the last, then hand over;
 //   - blind: hand over.
 //
+// A definite failure of a repeat settles nothing: the attempt before it may have happened. The step stays uncertain until an
+// attempt is done, the target says, or a person does.
+//
 // Attempts that restarts interrupted do not count for repeatsMax, but for orphansMax.
 //
 // Handed over means that a person says what happened. Settled: the step counts as done, and the remediation goes on. Void: it
@@ -61,6 +64,9 @@ func (s *State) unknown(r *remediation, i int) {
 		return
 	case s.now.Before(settled):
 		r.at(settled)
+		return
+	case s.now.Before(st.NextAt):
+		r.at(st.NextAt)
 		return
 	case st.Absent && (r.Cancel != "" || spent):
 		s.step(r, i, api.Entry{Kind: api.EntryStepEnded, Outcome: &api.Outcome{Result: api.ResultFailed, Text: "The target says that it did not happen."},

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/api"
 )
@@ -13,7 +14,7 @@ func (s *State) verify(r *remediation) {
 		return
 	}
 	if r.Proof == api.ResultDone {
-		s.end(r, api.EndVerified, fmt.Sprintf("Playbook %s healed it after %s: %s.", r.Plan.Name, s.now.Sub(r.Opened), strings.Join(r.Plan.Proof.Probes, ", ")+" seen to be well"))
+		s.end(r, api.EndVerified, fmt.Sprintf("Playbook %s healed it after %s: %s.", r.Plan.Name, s.now.Sub(r.Opened).Round(100*time.Millisecond), strings.Join(r.Plan.Proof.Probes, ", ")+" seen to be well"))
 		return
 	}
 	if r.Proving.IsZero() {

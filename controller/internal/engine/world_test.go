@@ -37,6 +37,8 @@ type world struct {
 	net      map[string]int // item -> how often it was paid, less undone: the ledger
 	landed   map[string]bool
 	undone   map[string]bool   // keys
+	denied   map[string]bool   // keys of which the engine says that nothing happened
+	doubts   map[string]string // remediation/step -> target
 	paid     map[string]string // key -> the item that it paid
 	keys     map[string]time.Time
 	sent     map[string][]sentRun // key -> calls
@@ -83,7 +85,7 @@ func (t *todo) Pop() any {
 	return x
 }
 
-const keyLife = 10 * time.Minute
+const keyLife = 40 * time.Second
 
 // kinds are the playbooks of the world: one per target, each with another temper.
 var kinds = []struct {
@@ -112,7 +114,7 @@ var kinds = []struct {
 var freezeFrom, freezeTo = t0.Add(20 * time.Minute), t0.Add(35 * time.Minute)
 
 func newWorld(seed uint64, naive bool) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), naive: naive, now: t0, s: New(), net: map[string]int{}, landed: map[string]bool{}, undone: map[string]bool{}, paid: map[string]string{},
+	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), naive: naive, now: t0, s: New(), net: map[string]int{}, landed: map[string]bool{}, undone: map[string]bool{}, denied: map[string]bool{}, doubts: map[string]string{}, paid: map[string]string{},
 		keys: map[string]time.Time{}, sent: map[string][]sentRun{}, keyOf: map[string]string{}, flying: map[string]flight{},
 		yes: map[string][]string{}, verdicts: map[string]api.Verdict{}, ill: make([]bool, len(kinds)), item: make([]int, len(kinds))}
 	w.cfg = w.config()
@@ -328,6 +330,9 @@ func (w *world) itemName(k int) string { return fmt.Sprintf("%d-%d", k, w.item[k
 func (w *world) pay(k int, key string) {
 	name := w.itemName(k)
 	w.landed[key], w.paid[key] = true, name
+	if w.denied[key] && !w.naive {
+		w.breach("a call for item %s arrived after its step was said to have failed", name)
+	}
 	if w.undone[key] {
 		w.breach("a call for item %s arrived after it had been undone", name)
 	}
@@ -380,13 +385,29 @@ func (w *world) judgeEntry(e *api.Entry) {
 		if e.Step != "" {
 			w.people(e.Remediation)
 		}
+	case api.EntryRemediationEnded:
+		key := w.keyOf[e.Remediation+"/pay"]
+		if st := w.s.rems[e.Remediation].Steps[1].State; key != "" && (st == api.StepFailed || st == api.StepRefused || st == api.StepReady) {
+			if w.denied[key] = true; w.landed[key] && !w.naive {
+				w.breach("%s says that its step failed, but it happened", e.Remediation)
+			}
+		}
 	case api.EntryDecided:
+		if e.Decision.Verb == api.VerbSettled || e.Decision.Verb == api.VerbVoid {
+			delete(w.doubts, e.Remediation+"/"+e.Step)
+		}
 		if e.Step == "" && e.Decision.Verb == api.VerbApprove && !slices.Contains(w.yes[e.Remediation], e.Actor) {
 			w.yes[e.Remediation] = append(w.yes[e.Remediation], e.Actor)
 		}
 	case api.EntryStepHandedOver, api.EntryUndoEnded:
-		if e.Kind == api.EntryUndoEnded && e.Outcome.Result == api.ResultDone {
-			return
+		if e.Kind == api.EntryUndoEnded && (e.Step == "switch" || kinds[e.Playbook[2]-'0'].repeat == api.Idempotent) &&
+			(e.Outcome.Result == api.ResultUnknown && e.Attempt < repeatsMax) || e.Kind == api.EntryUndoEnded && e.Outcome.Result == api.ResultDone {
+			return // undone, or an undo that is repeated because it sets a state
+		}
+		if k := int(e.Playbook[2] - '0'); e.Step == "pay" {
+			w.doubts[e.Remediation+"/"+e.Step] = fmt.Sprintf("ledger/%d", k)
+		} else {
+			w.doubts[e.Remediation+"/"+e.Step] = fmt.Sprintf("integration/sys%d", k)
 		}
 		rem, step, key := e.Remediation, e.Step, w.keyOf[e.Remediation+"/"+e.Step]
 		w.after(w.between(20*time.Second, 2*time.Hour), func() { w.word(rem, step, key) })
