@@ -121,7 +121,7 @@ func openDatabase(dsn string) (*database, error) {
 	case "sqlite", "file":
 		return openSQLite(dsn)
 	}
-	return nil, errors.New("the database address must begin with postgres://, mysql://, mariadb:// or sqlite:")
+	return nil, errors.New("the database address must begin with sqlite:, postgres://, mysql:// or mariadb:// instead")
 }
 
 func openPostgres(dsn string) (*database, error) {
