@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -115,7 +116,11 @@ func (r *failoverRun) Plan(ctx context.Context, call Call) (api.Estimate, error)
 	if state.Share(r.to) == 100 {
 		return api.Estimate{Text: fmt.Sprintf("%s already sends all new work to %s.", name, r.to), Before: before, Noop: true}, nil
 	}
-	return api.Estimate{Text: fmt.Sprintf("Send new work of %s to %s, by %v percent; now it goes to %s.", name, r.to, r.steps(state), state), Before: before}, nil
+	how := "all at once"
+	if ramp := r.steps(state); len(ramp) > 1 {
+		how = "in steps of " + strings.ReplaceAll(strings.Trim(fmt.Sprint(ramp), "[]"), " ", ", ") + " percent"
+	}
+	return api.Estimate{Text: fmt.Sprintf("Send new work of %s to %s, %s; now it goes to %s.", name, r.to, how, state), Before: before}, nil
 }
 
 // Run moves the route up its ramp.

@@ -87,7 +87,7 @@ func (b blocker) String() string {
 	if b.Client != "" {
 		who += ", from " + b.Client
 	}
-	return fmt.Sprintf("%s, %s for %s, %d waiting", who, b.State, b.Age.Round(time.Second), b.Waiting)
+	return fmt.Sprintf("%s, %s for %s, %d waiting", who, b.State, b.Age.Truncate(100*time.Millisecond), b.Waiting)
 }
 
 // unblockRun ends blockers. It is idempotent: it ends only sessions that Plan saw, told apart by pid and start, so a repeat
