@@ -139,5 +139,5 @@ func reach(ctx context.Context, what string, secret api.Secret) Diagnosis {
 		return ill(what, err.Error(), "is it up, and may this machine reach it?")
 	}
 	_ = conn.Close() // nothing was sent
-	return well(what, "%s answers in %s", host, time.Since(start).Round(100*time.Microsecond))
+	return well(what, "%s answers in %s", host, time.Since(start).Round(time.Microsecond))
 }

@@ -192,7 +192,7 @@ func plainError(ctx context.Context, err error) string {
 	case errors.Is(err, errOwnLimit), errors.As(err, new(*ownError)), errors.As(err, new(*net.DNSError)):
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer within the probe's timeout (" + err.Error() + ")"
+		return "no answer within the probe's timeout"
 	}
 	return err.Error()
 }

@@ -122,7 +122,7 @@ func writeSteps(w io.Writer, p painter, title string, steps []api.StepStatus) {
 		}
 		took := ""
 		if !s.Ended.IsZero() && !s.Started.IsZero() {
-			took = " in " + span(s.Ended.Sub(s.Started))
+			took = " (" + span(s.Ended.Sub(s.Started)) + ")"
 		}
 		fmt.Fprintf(w, "  %s  %-14s %-10s %s%s\n", state, s.Name, s.Do, s.Text, took)
 	}
@@ -136,11 +136,11 @@ func describeProbe(w io.Writer, s api.ProbeStatus) {
 	field(w, "Every", s.Every.String())
 	field(w, "Verdict", string(s.Last.Verdict))
 	field(w, "Reason", s.Last.Reason)
-	field(w, "Value", strings.TrimSpace(fmt.Sprintf("%.6g %s", s.Last.Value, s.Last.Unit)))
-	field(w, "Took", s.Last.Took.String())
+	field(w, "Value", valueOf(s.Last))
+	field(w, "Took", s.Last.Took.Round(time.Microsecond).String())
 	field(w, "Seen", stamp(s.Last.At))
 	field(w, "Runs", fmt.Sprintf("%d, %d bad, %d skipped", s.Runs, s.BadRuns, s.Skipped))
-	field(w, "Lateness", s.Lateness.String())
+	field(w, "Lateness", s.Lateness.Round(time.Microsecond).String())
 	for _, a := range s.Open {
 		fmt.Fprintf(w, "  %s  %s\n", p.red(a.ID()), a.Text)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -138,11 +139,23 @@ func probeTable(all []api.ProbeStatus) *table {
 		for _, a := range p.Open {
 			open = append(open, strings.TrimPrefix(a.ID(), p.Name+"/"))
 		}
-		value := strings.TrimSpace(strconv.FormatFloat(p.Last.Value, 'g', 6, 64) + " " + p.Last.Unit)
-		t.add(p.Name, p.Type, dash(string(p.Last.Verdict)), value, p.Last.Took.Round(100*time.Microsecond).String(), age(p.Last.At), dash(strings.Join(open, ",")), dash(p.Last.Reason),
+		t.add(p.Name, p.Type, dash(string(p.Last.Verdict)), valueOf(p.Last), p.Last.Took.Round(100*time.Microsecond).String(), age(p.Last.At), dash(strings.Join(open, ",")), dash(p.Last.Reason),
 			dash(p.Node), strconv.FormatInt(p.Runs, 10), strconv.FormatInt(p.BadRuns, 10), strconv.FormatInt(p.Skipped, 10), p.Lateness.Round(time.Microsecond).String())
 	}
 	return t
+}
+
+// valueOf prints a value as people read it: times in seconds become 1.3ms or 2m5s, other fractions keep four figures.
+func valueOf(o api.Observation) string {
+	if o.Unit == "seconds" || o.Unit == "s" {
+		d := time.Duration(o.Value * float64(time.Second))
+		return d.Round(max(time.Microsecond, d/1000)).String()
+	}
+	text := strconv.FormatFloat(o.Value, 'f', -1, 64)
+	if o.Value != math.Trunc(o.Value) {
+		text = strconv.FormatFloat(o.Value, 'g', 4, 64)
+	}
+	return strings.TrimSpace(text + " " + o.Unit)
 }
 
 func playbookTable(all []api.PlaybookStatus) *table {

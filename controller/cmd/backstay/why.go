@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +75,11 @@ func writeEntry(w io.Writer, p painter, e api.Entry) {
 	if e.Actor != "" {
 		who = " (" + e.Actor + ")"
 	}
-	fmt.Fprintf(w, "%s %s %s %s%s\n", e.At.Local().Format("15:04:05.000"), p.dim(fmt.Sprintf("#%-5d", e.Seq)), kind, e.Text, who)
+	text := e.Text
+	if e.Anomaly != nil && (e.Kind == api.EntryAnomalyOpened || e.Kind == api.EntryAnomalyCleared) {
+		text = e.Anomaly.ID() + ": " + text
+	}
+	fmt.Fprintf(w, "%s %s %s %s%s\n", e.At.Local().Format("15:04:05.000"), p.dim(fmt.Sprintf("#%-5d", e.Seq)), kind, text, who)
 }
 
 // writeEvidence prints, indented, the figures and guards behind an entry.
@@ -90,11 +95,7 @@ func writeEvidence(w io.Writer, p painter, e api.Entry) {
 		line("evidence: %s", strings.Join(figures, ", "))
 	}
 	if r := e.Refusal; r != nil {
-		next := "not by waiting alone"
-		if !r.Next.IsZero() {
-			next = r.Next.Local().Format("2006-01-02 15:04:05")
-		}
-		line("guard: %s; would next pass: %s", r.Guard, next)
+		line("guard: %s; would next pass: %s", r.Guard, nextPass(r))
 	}
 	if i := e.Intent; i != nil {
 		line("key %s, repeat class %s, deadline %s", i.Key, i.Repeat, i.Deadline.Local().Format(time.TimeOnly))
@@ -103,8 +104,55 @@ func writeEvidence(w io.Writer, p painter, e api.Entry) {
 		for _, f := range o.Facts {
 			line("%s: %s", f.Name, f.Value)
 		}
-		for _, c := range o.Calls {
-			line("call %s, try %d: %s in %s", c.Target, c.Try, c.Status, c.Took.Round(time.Microsecond))
+		for _, c := range sumUp(o.Calls) {
+			line("%s", c)
 		}
 	}
+}
+
+// nextPass says what has to happen before a guard lets the same thing pass.
+func nextPass(r *api.Refusal) string {
+	if !r.Next.IsZero() {
+		return r.Next.Local().Format("2006-01-02 15:04:05")
+	}
+	waiting := map[api.Guard]string{
+		api.GuardConfirm: "when another signal agrees", api.GuardFlight: "when the other one has ended", api.GuardPause: "when the pause is lifted",
+		api.GuardUnknown: "when the probe can see again", api.GuardStorm: "when fewer probes are ill", api.GuardInDoubt: "when a person has settled it",
+		api.GuardWhen: "when its condition is true", api.GuardHalted: "after a restart", api.GuardMode: "when people trust it with more",
+	}
+	if text := waiting[r.Guard]; text != "" {
+		return text
+	}
+	return "not by waiting alone"
+}
+
+// sumUp puts calls to one target with one answer into one line: 15 calls to HOST: 200, in 80ms to 82ms.
+func sumUp(calls []api.CallFact) []string {
+	type group struct {
+		target, status string
+		n              int
+		least, most    time.Duration
+		try            int
+	}
+	var groups []group
+	for _, c := range calls {
+		i := slices.IndexFunc(groups, func(g group) bool { return g.target == c.Target && g.status == c.Status && g.try == c.Try })
+		if i < 0 {
+			groups, i = append(groups, group{target: c.Target, status: c.Status, try: c.Try, least: c.Took}), len(groups)
+		}
+		g := &groups[i]
+		g.n, g.least, g.most = g.n+1, min(g.least, c.Took), max(g.most, c.Took)
+	}
+	var lines []string
+	for _, g := range groups {
+		what, took := "call to "+g.target, g.most.Round(time.Microsecond).String()
+		if g.n > 1 {
+			what, took = fmt.Sprintf("%d calls to %s", g.n, g.target), g.least.Round(time.Microsecond).String()+" to "+took
+		}
+		if g.try > 1 {
+			what += fmt.Sprintf(", try %d", g.try)
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s, in %s", what, g.status, took))
+	}
+	return lines
 }
