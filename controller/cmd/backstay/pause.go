@@ -37,7 +37,7 @@ func newPause() *cobra.Command {
 		if err := c.do(cmd.Context(), "POST", "/pauses", p, nil); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Paused %s. Lift it with: backstay resume %s\n", scope(p.Playbook), p.Playbook)
+		fmt.Fprintf(cmd.ErrOrStderr(), "Paused %s. Lift it with: %s\n", scope(p.Playbook), strings.TrimSpace("backstay resume "+p.Playbook))
 		return nil
 	}
 	return cmd

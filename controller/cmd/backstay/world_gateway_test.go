@@ -23,7 +23,8 @@ import (
 //	gateway NAME             a payment gateway with a ledger; its URL as $NAME, host:port as $NAME_ADDR
 //	fault NAME KEY=VALUE...  what it does wrong: hang-after=0.5 hang-before=.. errors=.. latency=..; none: nothing
 //	down NAME, up NAME       closes and opens its port
-//	charged twice|once       twice: an order was charged more than once, over all gateways; once: none was
+//	charged once A B         fails where an order was charged more than once, over these gateways by their ledgers
+//	charged twice A B        fails where none was: the control that must fail
 //	haproxy FILE             an HAProxy with these frontends and backends; its runtime socket as $HAPROXY
 //	servers                  what HAProxy itself says of its servers: NAME ready|drain|maint WEIGHT
 //	ramp REGEXP              all states that HAProxy was in so far, as one line: the servers and weights in turn
@@ -80,10 +81,10 @@ func cmdFault(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func cmdCharged(ts *testscript.TestScript, _ bool, args []string) {
-	usage(ts, len(args) == 1 && (args[0] == "twice" || args[0] == "once"), "charged twice|once")
+	usage(ts, len(args) >= 2 && (args[0] == "twice" || args[0] == "once"), "charged once|twice GATEWAY...")
 	var all []*demo.Gateway
-	for _, g := range worldOf(ts).gateways {
-		all = append(all, g.Gateway)
+	for i := range args[1:] {
+		all = append(all, gatewayOf(ts, args[i+1:]).Gateway)
 	}
 	charged, twice := demo.Charged(all...), 0
 	for _, n := range charged {
@@ -236,7 +237,9 @@ func cmdLoad(ts *testscript.TestScript, _ bool, args []string) {
 
 // stepEnded is when the log says that a step ended well.
 func stepEnded(ts *testscript.TestScript, step string) time.Time {
-	for _, e := range entriesOf(ts) {
+	all, err := worldOf(ts).entries()
+	ts.Check(err)
+	for _, e := range all {
 		if e.Kind == api.EntryStepEnded && e.Step == step && e.Outcome != nil && e.Outcome.Result == api.ResultDone {
 			return e.At
 		}

@@ -30,6 +30,8 @@ type world struct {
 	work     string
 	running  *process
 	args     []string // of the process, to start it again
+	api      string   // its address
+	token    string
 	gateways map[string]*rig.Gateway
 	proxy    *proxyWatch
 	load     *load
@@ -52,6 +54,13 @@ func (w *world) end() {
 	}
 	if w.orders != nil {
 		w.orders.end()
+	}
+	if w.running != nil && w.t.Failed() {
+		all, err := w.entries()
+		w.t.Logf("the log has %d entries (%v):", len(all), err)
+		for _, e := range all {
+			w.t.Log(entryLine(e))
+		}
 	}
 	if w.running != nil {
 		_ = w.running.stop(syscall.SIGKILL) // it ends by the signal
@@ -79,7 +88,7 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 //	entries [REGEXP]             the log so far, one entry a line: number, kind, step, text; fails where no line matches
 var worldCommands = func() map[string]command {
 	all := map[string]command{
-		"start": cmdStart, "signal": cmdSignal, "stop": cmdStop, "await": cmdAwait, "http": cmdHTTP, "port": cmdPort, "expand": cmdExpand, "generate": cmdGenerate,
+		"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "await": cmdAwait, "http": cmdHTTP, "port": cmdPort, "expand": cmdExpand, "generate": cmdGenerate,
 		"entries": cmdEntries,
 	}
 	for _, more := range []map[string]command{gatewayCommands, rabbitCommands, databaseCommands, auditCommands} {
@@ -158,7 +167,8 @@ func (w *world) start(ts *testscript.TestScript) error {
 			if resp, err = http.Get("http://" + strings.TrimSpace(string(at)) + "/readyz"); err == nil {
 				resp.Body.Close()
 				if resp.StatusCode == http.StatusOK {
-					ts.Setenv("API", "http://"+strings.TrimSpace(string(at)))
+					w.api, w.token = "http://"+strings.TrimSpace(string(at)), strings.TrimSpace(ts.ReadFile(filepath.Join(ts.Getenv("BACKSTAY_DATA"), "token")))
+					ts.Setenv("API", w.api)
 					for name, file := range map[string]string{"TOKEN": "token", "HEARTBEAT_TOKEN": "heartbeat-token"} {
 						ts.Setenv(name, strings.TrimSpace(ts.ReadFile(filepath.Join(ts.Getenv("BACKSTAY_DATA"), file))))
 					}
@@ -194,13 +204,13 @@ func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(w.running.cmd.Process.Signal(signals[args[0]]))
 }
 
-func cmdStop(ts *testscript.TestScript, _ bool, args []string) {
+func cmdEnd(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	name := strings.Join(args, "")
 	if name == "" {
 		name = "TERM"
 	}
-	usage(ts, w.running != nil && signals[name] != 0, "stop [INT|TERM|KILL], while backstay runs")
+	usage(ts, w.running != nil && signals[name] != 0, "end [INT|TERM|KILL], while backstay runs")
 	err := w.running.stop(signals[name])
 	w.running = nil
 	if (err == nil) == (name == "KILL") {
@@ -270,27 +280,35 @@ func cmdHTTP(ts *testscript.TestScript, _ bool, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%s\n%s\n", resp.Status, text)
 }
 
-// entriesOf reads the whole log over the API, in the order of its entries.
-func entriesOf(ts *testscript.TestScript) []api.Entry {
-	req, err := http.NewRequest(http.MethodGet, ts.Getenv("API")+"/api/v1/entries?limit=100000", nil)
-	ts.Check(err)
-	req.Header.Set("Authorization", "Bearer "+ts.Getenv("TOKEN"))
+// entries reads the whole log over the API, in the order of its entries.
+func (w *world) entries() ([]api.Entry, error) {
+	req, err := http.NewRequest(http.MethodGet, w.api+"/api/v1/entries?limit=100000", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+w.token)
 	resp, err := http.DefaultClient.Do(req)
-	ts.Check(err)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
 	var all []api.Entry
-	ts.Check(json.NewDecoder(resp.Body).Decode(&all))
-	return all
+	return all, json.NewDecoder(resp.Body).Decode(&all)
+}
+
+func entryLine(e api.Entry) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s %s %s", e.Seq, e.Kind, e.Step, e.Text))
 }
 
 func cmdEntries(ts *testscript.TestScript, _ bool, args []string) {
 	usage(ts, len(args) <= 1, "entries [REGEXP]")
 	want := regexp.MustCompile(strings.Join(args, ""))
 	found := false
-	for _, e := range entriesOf(ts) {
-		line := strings.TrimSpace(fmt.Sprintf("%d %s %s %s", e.Seq, e.Kind, e.Step, e.Text))
-		found = found || want.MatchString(line)
-		fmt.Fprintln(ts.Stdout(), line)
+	all, err := worldOf(ts).entries()
+	ts.Check(err)
+	for _, e := range all {
+		found = found || want.MatchString(entryLine(e))
+		fmt.Fprintln(ts.Stdout(), entryLine(e))
 	}
 	if !found {
 		ts.Fatalf("no entry matches %q", want)
