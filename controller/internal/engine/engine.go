@@ -23,7 +23,7 @@
 //   - A call that an open circuit breaker held back: refused, with "breaker open" in its text or in a call's status.
 //   - After Stopping, wait for the entry controller.stopped, which comes when no Run and no Undo is in the air.
 //   - An error of Apply or Restore means that log and snapshot are not of one history: stop and say so.
-//   - Output.Touched lists the views that changed.
+//   - Touched lists the views that entries change.
 //
 // What the engine decides, and where it is written down: incidents (incident.go), which playbook and why not (choose.go,
 // guards.go), steps (remediation.go), outcomes that nobody saw (unknown.go), undo (undo.go), proof (verify.go), people

@@ -90,7 +90,7 @@ func (s *State) home(node string, a api.Anomaly) *incident {
 	}
 	root := below[0]
 	s.emit(api.Entry{Kind: api.EntryIncidentRooted, Incident: root.ID, Node: node,
-		Text: fmt.Sprintf("The cause lies deeper than %s: %s", plain(root.Root), title(node, a))})
+		Text: title(node, a) + " " + sentence(plain(root.Root)+" depends on it")})
 	for _, inc := range below[1:] {
 		s.emit(api.Entry{Kind: api.EntryIncidentMerged, Incident: inc.ID, Node: node, Facts: []api.Fact{{Name: "into", Value: root.ID}},
 			Text: fmt.Sprintf("Incident %s has the same cause and became part of %s.", inc.ID, root.ID)})
@@ -104,8 +104,10 @@ func title(node string, a api.Anomaly) string {
 	if a.Text != "" {
 		text += ": " + strings.TrimSuffix(a.Text, ".")
 	}
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	return sentence(text)
 }
+
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // cleared takes an anomaly that is over.
 func (s *State) cleared(inc *incident, a api.Anomaly, text string) {

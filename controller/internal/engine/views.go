@@ -152,16 +152,16 @@ func (s *State) Open() []api.Anomaly {
 // Halted is why the engine stopped acting; empty while it acts.
 func (s *State) Halted() string { return s.d.Halted }
 
-// Touched lists the incidents and remediations whose views an Output changed, in order of first mention: what the store must
-// keep anew together with the entries.
-func (o *Output) Touched(s *State) (incidents, remediations []string) {
+// Touched lists the incidents and remediations whose views entries change, in order of first mention: what the store must keep
+// anew together with them. view is State.Incident.
+func Touched(entries []api.Entry, view func(id string) *api.Incident) (incidents, remediations []string) {
 	add := func(list *[]string, id string) {
 		if id != "" && !slices.Contains(*list, id) {
 			*list = append(*list, id)
 		}
 	}
-	for i := range o.Entries {
-		e := &o.Entries[i]
+	for i := range entries {
+		e := &entries[i]
 		add(&remediations, e.Remediation)
 		add(&incidents, e.Incident)
 		if e.Kind != api.EntryIncidentMerged {
@@ -169,7 +169,7 @@ func (o *Output) Touched(s *State) (incidents, remediations []string) {
 		}
 		into := fact(e.Facts, "into")
 		add(&incidents, into)
-		if inc := s.byID[into]; inc != nil {
+		if inc := view(into); inc != nil {
 			for _, id := range inc.Remediations {
 				add(&remediations, id)
 			}

@@ -280,19 +280,15 @@ func (l *loop) commit() error {
 // append writes the turn's entries with the views that they changed.
 func (l *loop) append() error {
 	b := store.Batch{Entries: l.entries}
-	incidents, remediations := map[string]bool{}, map[string]bool{}
-	for _, e := range l.entries {
-		if id := e.Incident; id != "" && !incidents[id] {
-			incidents[id] = true
-			if v := l.state.Incident(id); v != nil {
-				b.Incidents = append(b.Incidents, *v)
-			}
+	incidents, remediations := engine.Touched(l.entries, l.state.Incident)
+	for _, id := range incidents {
+		if v := l.state.Incident(id); v != nil {
+			b.Incidents = append(b.Incidents, *v)
 		}
-		if id := e.Remediation; id != "" && !remediations[id] {
-			remediations[id] = true
-			if v := l.state.Remediation(id); v != nil {
-				b.Remediations = append(b.Remediations, *v)
-			}
+	}
+	for _, id := range remediations {
+		if v := l.state.Remediation(id); v != nil {
+			b.Remediations = append(b.Remediations, *v)
 		}
 	}
 	start := time.Now()
