@@ -179,7 +179,7 @@ func (d *demoRun) pulse(ctx context.Context) {
 func (d *demoRun) fault(f demo.Fault, on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	kind, text := "over", "it is well again: "+f.Title
+	kind, text := "over", f.Over
 	if on {
 		d.faults[f.Name] = time.Now()
 		kind, text = "fault", f.Title

@@ -10,6 +10,7 @@ import (
 type Fault struct {
 	Name    string
 	Title   string        // what happens, in plain words
+	Over    string        // what it is like when it ends by itself
 	At      time.Duration // after the first order
 	Lasting time.Duration // 0: until somebody mends it
 	set     func(on bool)
@@ -24,6 +25,7 @@ func (o *Office) Schedule(seed uint64) []Fault {
 		{
 			Name: "gateway", At: 6*time.Second + jitter(), Lasting: 16 * time.Second,
 			Title: "gateway A takes the money of a share of captures and never answers",
+			Over:  "gateway A answers every capture again",
 			set: func(on bool) {
 				f := Faults{}
 				if on {
@@ -35,6 +37,7 @@ func (o *Office) Schedule(seed uint64) []Fault {
 		{
 			Name: "erp", At: 29*time.Second + jitter(), Lasting: 7 * time.Second,
 			Title: "the ERP system refuses every booking; dead letters pile up",
+			Over:  "the ERP system accepts bookings again; the dead letters stay dead",
 			set:   o.ERP.Refuse,
 		},
 		{
