@@ -21,6 +21,7 @@ type Severity string
 const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"
+	SeverityNote    Severity = "note" // nothing is wrong, but a person should know
 )
 
 // Finding is one thing that is wrong with a file.

@@ -13,6 +13,7 @@ type Set struct {
 	Probes       []Probe       `json:"probes,omitempty"`
 	Playbooks    []Playbook    `json:"playbooks,omitempty"`
 	Calendars    []Calendar    `json:"calendars,omitempty"`
+	Approvals    []Approval    `json:"approvals,omitempty"`
 
 	// Where each object was read from, for findings that come later. Objects with errors are here too, though not in the
 	// lists: so a reference to one is not reported as dangling.
@@ -26,7 +27,7 @@ type object struct {
 }
 
 // kinds lists the kinds in the order of the reference pages.
-var kinds = []Kind{KindIntegration, KindWorkflow, KindProbe, KindPlaybook, KindCalendar}
+var kinds = []Kind{KindIntegration, KindWorkflow, KindProbe, KindPlaybook, KindCalendar, KindApproval}
 
 // Decode reads strict YAML of several documents into a Set. Objects without an error are in the Set also when others
 // have some.
@@ -93,6 +94,8 @@ func newObject(kind Kind) reflect.Value {
 		return reflect.ValueOf(&Probe{})
 	case KindPlaybook:
 		return reflect.ValueOf(&Playbook{})
+	case KindApproval:
+		return reflect.ValueOf(&Approval{})
 	}
 	return reflect.ValueOf(&Calendar{})
 }
@@ -115,6 +118,8 @@ func (s *Set) add(object any) {
 		s.Playbooks = append(s.Playbooks, *o)
 	case *Calendar:
 		s.Calendars = append(s.Calendars, *o)
+	case *Approval:
+		s.Approvals = append(s.Approvals, *o)
 	}
 }
 
