@@ -172,5 +172,9 @@ func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.Local().Format("2006-01-02 15:04:05") + " (" + age(t) + " ago)"
+	when := age(t) + " ago"
+	if left := time.Until(t); left > 0 {
+		when = "in " + span(left)
+	}
+	return t.Local().Format("2006-01-02 15:04:05") + " (" + when + ")"
 }

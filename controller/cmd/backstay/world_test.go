@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -84,12 +85,15 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 //	http METHOD URL [H:V]... [BODY]  sends a request; stdout is status and body
 //	port NAME                    a free loopback port, as $NAME
 //	expand FILE...               replaces ${NAME} in files
+//	ids                          the newest remediation of each playbook, as $PLAYBOOK
+//	readonly DIR CODE COMMAND... like exits, while nobody may write to the folder
+//	isjson                       fails where the last stdout is not JSON
 //	generate KIND FILE           writes a hostile file: alias-bomb, big, deep
 //	entries [REGEXP]             the log so far, one entry a line: number, kind, step, text; fails where no line matches
 var worldCommands = func() map[string]command {
 	all := map[string]command{
 		"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "await": cmdAwait, "http": cmdHTTP, "port": cmdPort, "expand": cmdExpand, "generate": cmdGenerate,
-		"entries": cmdEntries,
+		"entries": cmdEntries, "ids": cmdIDs, "readonly": cmdReadonly, "isjson": cmdIsJSON,
 	}
 	for _, more := range []map[string]command{gatewayCommands, rabbitCommands, databaseCommands, auditCommands} {
 		maps.Copy(all, more)
@@ -313,6 +317,34 @@ func cmdEntries(ts *testscript.TestScript, _ bool, args []string) {
 	if !found {
 		ts.Fatalf("no entry matches %q", want)
 	}
+}
+
+func cmdIDs(ts *testscript.TestScript, _ bool, _ []string) {
+	out, err := inScript(ts, []string{"backstay", "get", "remediations", "-o", "json"}).Output()
+	ts.Check(err)
+	var all []api.Remediation
+	ts.Check(json.Unmarshal(out, &all))
+	for _, r := range slices.Backward(all) { // the newest come first
+		ts.Setenv(r.Playbook, r.ID)
+	}
+}
+
+// cmdReadonly takes the right to write: from root, too, who otherwise may do so everywhere.
+func cmdReadonly(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, len(args) >= 3, "readonly DIR CODE COMMAND...")
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.Chmod(dir, 0o500))
+	defer os.Chmod(dir, 0o700)
+	rest := args[1:]
+	if os.Getuid() == 0 {
+		rest = append([]string{args[1], "setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all"}, args[2:]...)
+	}
+	cmdExits(ts, neg, rest)
+}
+
+func cmdIsJSON(ts *testscript.TestScript, _ bool, _ []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
 }
 
 // tail is the end of a file.

@@ -106,10 +106,14 @@ func writeError(w http.ResponseWriter, err error) {
 	if !errors.As(err, &coded) {
 		coded = &api.Error{Code: api.CodeInternal, Message: err.Error()}
 	}
+	writeErrorAs(w, coded.Code.HTTPStatus(), coded)
+}
+
+func writeErrorAs(w http.ResponseWriter, status int, coded *api.Error) {
 	body := *coded
 	body.Message = strings.TrimSuffix(coded.Error(), " ("+coded.Hint+")")
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(coded.Code.HTTPStatus())
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
@@ -123,7 +127,7 @@ func (s *server) authorised(token string, next http.Handler) http.Handler {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			coded := api.Errorf(api.CodeDenied, "no or wrong token")
 			coded.Hint = "send Authorization: Bearer with the token of the controller's data folder"
-			writeError(w, coded)
+			writeErrorAs(w, http.StatusUnauthorized, coded)
 			return
 		}
 		next.ServeHTTP(w, r)
