@@ -138,6 +138,8 @@ type Decision struct {
 	Reason string `json:"reason,omitempty"`
 	Target string `json:"target"`         // remediation id, or REMEDIATION/STEP
 	Plan   string `json:"plan,omitempty"` // digest of the plan that the person saw; refused when it has changed
+
+	BreakGlass bool `json:"breakGlass,omitempty"` // an approval that counts as all who were asked; needs Reason
 }
 
 // Verb is what a person decided.

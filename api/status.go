@@ -95,6 +95,11 @@ type PlaybookStatus struct {
 	LastRun time.Time                `json:"lastRun,omitzero"`
 	Refused int64                    `json:"refused"`
 	LastNo  *Refusal                 `json:"lastRefusal,omitempty"`
+
+	ModeWritten   Mode      `json:"modeWritten,omitempty"` // what the playbook says, where approvals allow less: Mode is what holds
+	ModeWhy       string    `json:"modeWhy,omitempty"`     // and why they allow less
+	ApprovedBy    []string  `json:"approvedBy,omitempty"`
+	ApprovedUntil time.Time `json:"approvedUntil,omitzero"`
 }
 
 // Status is the controller at a glance.

@@ -47,7 +47,8 @@ func (s *State) applyStep(e *api.Entry) error {
 		st.intend(e)
 		s.d.Fence = max(s.d.Fence, e.Intent.Fence)
 	case api.EntryStepEnded:
-		if e.Outcome == nil || e.Outcome.Result != api.ResultDone && st.Open > 0 || !flying && !fresh && st.State != api.StepAsking && !(st.State == api.StepUncertain && st.Absent) || fresh && e.Outcome.Result == api.ResultDone {
+		answered := st.Approved && q.Plan.Control.Ask != nil // a question is done by its yes: nothing is called
+		if e.Outcome == nil || e.Outcome.Result != api.ResultDone && st.Open > 0 || !flying && !fresh && st.State != api.StepAsking && !(st.State == api.StepUncertain && st.Absent) || fresh && e.Outcome.Result == api.ResultDone && !answered {
 			return errIllegal
 		}
 		st.end(e, q)
@@ -278,14 +279,17 @@ func (s *State) decide(r *remediation, st *step, e *api.Entry) error {
 		if !slices.Contains(r.Yes, d.By) {
 			r.Yes = append(r.Yes, d.By)
 		}
-		if len(r.Yes) >= r.Plan.People && r.Claim == 0 {
+		if d.BreakGlass {
+			r.Glass = d.By
+		}
+		if (len(r.Yes) >= r.Plan.People || r.Glass != "") && r.Claim == 0 {
 			r.Claim = s.d.Count + 1
 		}
 	case st != nil && st.State == api.StepAsking && d.Verb == api.VerbApprove:
 		if !slices.Contains(st.Yes, d.By) {
 			st.Yes = append(st.Yes, d.By)
 		}
-		if len(st.Yes) >= st.People {
+		if len(st.Yes) >= st.People || d.BreakGlass {
 			st.Approved, st.State = true, api.StepReady
 		}
 	case st != nil && st.State == api.StepAsking && d.Verb == api.VerbDeny:

@@ -73,7 +73,7 @@ func (s *State) choose(inc *incident) {
 // and has not yet ended badly in this incident.
 func (s *State) waitsForUpper(inc *incident, i int, trigger map[int]*api.Anomaly) bool {
 	for _, up := range s.cfg.uppers[s.cfg.plans[i].Name] {
-		if up == i || trigger[up] == nil {
+		if mode, _ := s.allowed(up); up == i || trigger[up] == nil || mode.Rank() <= api.ModeSuggest.Rank() {
 			continue
 		}
 		tried := slices.ContainsFunc(inc.Remediations, func(id string) bool {
@@ -90,7 +90,8 @@ func (s *State) waitsForUpper(inc *incident, i int, trigger map[int]*api.Anomaly
 // consider holds one playbook against its guards: it runs, waits for people, is recorded, or is refused.
 func (s *State) consider(inc *incident, i int, a api.Anomaly) {
 	p := s.cfg.plans[i]
-	only := p.Mode == api.ModeObserve || p.Mode == api.ModeSuggest
+	mode, why := s.allowed(i)
+	only := mode == api.ModeObserve || mode == api.ModeSuggest
 	if only && slices.Contains(inc.Said, p.Name) {
 		return
 	}
@@ -119,6 +120,9 @@ func (s *State) consider(inc *incident, i int, a api.Anomaly) {
 		return
 	}
 	if only {
+		if why != "" {
+			s.refuse(inc, p, *refusal(api.GuardApproval, time.Time{}, "%s", why), "Playbook "+p.Name+" may only suggest")
+		}
 		s.say(inc, p)
 		return
 	}

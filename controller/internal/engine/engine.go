@@ -49,10 +49,11 @@ type Config struct {
 
 // Playbook is a playbook made ready: its spec, its digest, and what each step will do.
 type Playbook struct {
-	Name   string
-	Digest string
-	Spec   api.PlaybookSpec
-	Steps  []api.StepPlan // same order as Spec.Steps
+	Name     string
+	Digest   string
+	Spec     api.PlaybookSpec
+	Steps    []api.StepPlan // same order as Spec.Steps
+	Approval *Approval      // nil: approvals are not enforced
 }
 
 // Storm is when too much is ill at once to trust our own eyes: automation holds until it is over.

@@ -288,7 +288,7 @@ func (s *State) hold(r *remediation, i int) *api.Refusal {
 	if q.danger() <= api.D0 {
 		return nil
 	}
-	if q.danger() >= api.D4 && len(r.Yes) < 2 {
+	if q.danger() >= api.D4 && !r.fourEyes() {
 		return refusal(api.GuardDanger, time.Time{}, "step %s is of class %s and needs the yes of two people", q.Name, q.danger())
 	}
 	if no := s.doubted(targetsOf(r.Plan, q)); no != nil {

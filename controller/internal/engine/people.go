@@ -146,15 +146,21 @@ func (s *State) answer(r *remediation, i int, d api.Decision) {
 		s.refuseWord(d, r, "remediation %s has ended", r.ID)
 		return
 	}
+	if d.BreakGlass && (d.Verb != api.VerbApprove || d.Reason == "") {
+		s.refuseWord(d, r, "breaking the glass is a yes and needs a reason")
+		return
+	}
 	verb := map[api.Verb]string{api.VerbApprove: "approved", api.VerbDeny: "said no to"}[d.Verb]
 	if r.Claim == 0 {
 		switch {
 		case i >= 0:
 			s.refuseWord(d, r, "remediation %s waits for a word on all of it, not on step %s", r.ID, r.Plan.Steps[i].Name)
-		case d.Verb == api.VerbApprove && slices.Contains(r.Yes, d.By):
+		case d.Verb == api.VerbApprove && slices.Contains(r.Yes, d.By) && !d.BreakGlass:
 			s.refuseWord(d, r, "%s has said yes already and counts once", d.By)
 		case !s.now.Before(r.AskUntil):
 			s.refuseWord(d, r, "the time to answer is over")
+		case d.BreakGlass:
+			s.breakGlass(r, -1, d)
 		default:
 			s.decided(r, -1, d, fmt.Sprintf("%s %s playbook %s.", d.By, verb, r.Plan.Name))
 		}
@@ -167,14 +173,16 @@ func (s *State) answer(r *remediation, i int, d api.Decision) {
 	}
 	st, q := &r.Steps[k], &r.Plan.Steps[k]
 	switch {
-	case d.Verb == api.VerbApprove && slices.Contains(st.Yes, d.By):
+	case d.Verb == api.VerbApprove && slices.Contains(st.Yes, d.By) && !d.BreakGlass:
 		s.refuseWord(d, r, "%s has said yes already and counts once", d.By)
 		return
 	case !s.now.Before(st.AskUntil):
 		s.refuseWord(d, r, "the time to answer is over")
 		return
 	}
-	if !s.decided(r, k, d, fmt.Sprintf("%s %s step %s.", d.By, verb, q.Name)) {
+	if d.BreakGlass {
+		s.breakGlass(r, k, d)
+	} else if !s.decided(r, k, d, fmt.Sprintf("%s %s step %s.", d.By, verb, q.Name)) {
 		return
 	}
 	switch {

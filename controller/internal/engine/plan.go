@@ -33,6 +33,7 @@ type plan struct {
 	People    int               `json:"people,omitempty"` // who must say yes before it begins
 	Danger    api.Danger        `json:"danger"`           // the highest class among its steps
 	Targets   []string          `json:"targets,omitempty"`
+	Approval  *Approval         `json:"approval,omitempty"`
 
 	cal    *calendar.Calendar // Days made ready, when first asked
 	calErr error
@@ -76,8 +77,14 @@ const (
 // newPlan makes a playbook's plan.
 func newPlan(p *Playbook, calendars []api.Calendar) *plan {
 	sp := &p.Spec
-	out := &plan{Name: p.Name, Digest: p.Digest, Mode: cmp.Or(sp.Mode, api.ModeSuggest), Trigger: sp.On, Limits: sp.Limits,
+	out := &plan{Name: p.Name, Digest: p.Digest, Mode: modeOf(sp), Approval: p.Approval, Trigger: sp.On, Limits: sp.Limits,
 		Calendar: sp.Calendar, Otherwise: cmp.Or(sp.Otherwise, "undo"), Notify: sp.Notify}
+	if a := p.Approval; a != nil && out.Mode.Rank() > api.ModeSuggest.Rank() {
+		out.Mode = out.Mode.Lesser(a.Mode)
+		if out.Mode.Rank() < api.ModeSuggest.Rank() {
+			out.Mode = api.ModeSuggest
+		}
+	}
 	for i := range calendars {
 		if sp.Calendar != "" && calendars[i].Metadata.Name == sp.Calendar {
 			out.Days = &calendars[i].Spec
@@ -116,6 +123,9 @@ func newPlan(p *Playbook, calendars []api.Calendar) *plan {
 	}
 	return out
 }
+
+// modeOf is the mode that is written in a playbook.
+func modeOf(sp *api.PlaybookSpec) api.Mode { return cmp.Or(sp.Mode, api.ModeSuggest) }
 
 // danger is the step's class. A step that forgot to say counts as the worst one, so that it never runs.
 func (q *planned) danger() api.Danger {

@@ -341,7 +341,7 @@ func (s *State) broken(r *remediation, i int) string {
 		return "the key of a step changed"
 	case q.repeat() == api.Blind && st.Unknowns > 0:
 		return "a blind step would be repeated"
-	case q.danger() >= api.D5, q.danger() >= api.D4 && len(r.Yes) < 2:
+	case q.danger() >= api.D5, q.danger() >= api.D4 && !r.fourEyes():
 		return "a dangerous step without its people"
 	case s.paused(r.Plan.Name) != nil || s.halted() != nil:
 		return "a call while paused"

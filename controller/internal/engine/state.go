@@ -96,6 +96,7 @@ type remediation struct {
 	AskUntil time.Time          `json:"askUntil,omitzero"`
 	Denied   string             `json:"denied,omitempty"`    // who said no
 	Cancel   string             `json:"cancelled,omitempty"` // who called it off
+	Glass    string             `json:"glass,omitempty"`     // who broke the glass: one yes in place of all
 	Steps    []step             `json:"steps"`
 	Items    int64              `json:"items,omitempty"` // touched so far
 	Amount   api.Money          `json:"amount,omitempty"`

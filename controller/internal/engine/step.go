@@ -149,7 +149,7 @@ func (s *State) configure(c *Config) {
 	if c.Digest != s.d.Config {
 		s.emit(api.Entry{Kind: api.EntryConfigured, Digest: c.Digest, Text: fmt.Sprintf("A new configuration took effect: %s, %s, %s and %s.",
 			count(int64(len(c.Integrations)), "integration"), count(int64(len(c.Workflows)), "workflow"), count(int64(len(c.Probes)), "probe"),
-			count(int64(len(c.Playbooks)), "playbook"))})
+			count(int64(len(c.Playbooks)), "playbook")), Facts: approvalFacts(c)})
 	}
 	s.forgetProbes()
 	if first {

@@ -108,14 +108,21 @@ func (s *State) Playbooks() []api.PlaybookStatus {
 	if s.cfg == nil {
 		return nil
 	}
+	kept := make(map[string]*book, len(s.d.Books))
+	for _, b := range s.d.Books {
+		kept[b.Name] = b
+	}
 	out := make([]api.PlaybookStatus, 0, len(s.cfg.plans))
 	for i, p := range s.cfg.plans {
 		v := api.PlaybookStatus{Name: p.Name, Digest: p.Digest, Mode: p.Mode, Summary: s.cfg.Config.Playbooks[i].Spec.Summary,
 			Danger: p.Danger.String(), Trigger: p.Trigger.Anomaly}
-		for _, b := range s.d.Books {
-			if b.Name != p.Name {
-				continue
-			}
+		if a := p.Approval; a != nil && len(a.By) > 0 {
+			v.ApprovedBy, v.ApprovedUntil = a.By, a.Expires
+		}
+		if mode, why := s.allowed(i); why != "" {
+			v.Mode, v.ModeWritten, v.ModeWhy = mode, modeOf(&s.cfg.Playbooks[i].Spec), why
+		}
+		if b := kept[p.Name]; b != nil {
 			v.Runs, v.LastRun, v.Refused, v.LastNo = b.Runs, b.LastRun, b.Refused, b.LastNo
 			for _, end := range ends {
 				if n := b.Ends[end]; n > 0 {
