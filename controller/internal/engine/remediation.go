@@ -83,7 +83,11 @@ func (r *remediation) bad() (end api.RemediationEnd, why string, bad bool) {
 		}
 		switch {
 		case st.State == api.StepRefused && st.Hard:
-			return api.EndBlocked, fmt.Sprintf("step %s was not allowed", q.Name), true
+			why := fmt.Sprintf("step %s was not allowed", q.Name)
+			if st.No != nil {
+				why += ": " + strings.TrimSuffix(st.No.Reason, ".")
+			}
+			return api.EndBlocked, why, true
 		default:
 			return api.EndFailed, st.wrong(q.Name), true
 		}
