@@ -136,7 +136,7 @@ func (s *State) looked(r *remediation, i int, o api.Outcome) {
 // handOver leaves a step to a person.
 func (s *State) handOver(r *remediation, i int, why string) {
 	q := &r.Plan.Steps[i]
-	text := fmt.Sprintf("A person must say whether step %s of %s happened, because %s: answer settled or void for %s/%s.", q.Name, r.Plan.Name, why, r.ID, q.Name)
+	text := fmt.Sprintf("A person must say whether step %s of %s happened, because %s: look at its target, then say happened or void with backstay settle %s/%s.", q.Name, r.Plan.Name, why, r.ID, q.Name)
 	if s.step(r, i, api.Entry{Kind: api.EntryStepHandedOver, Outcome: r.Steps[i].Outcome, Text: text}) {
 		s.tell(r.Plan.Notify, Message{Title: "In doubt: " + r.Plan.Name + "/" + q.Name, Text: text, Severity: "critical", Dedup: r.Incident}, r.Incident, r)
 	}
