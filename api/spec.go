@@ -109,7 +109,7 @@ type ProbeSpec struct {
 	Workflow    string `json:"workflow,omitempty" doc:"The workflow that this probe watches, with step."`
 	Step        string `json:"step,omitempty" doc:"The workflow step that this probe watches."`
 	// +kubebuilder:default="30s"
-	Every Duration `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
+	Every   Duration   `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
 	Timeout Duration   `json:"timeout,omitempty" rule:"min=1ms" doc:"Longest time for one run; longer counts as bad. As long as every, but at most 5s, when left out."`
 	Unit    string     `json:"unit,omitempty" doc:"Unit of the value, such as items, seconds, EUR."`
 	With    Params     `json:"with,omitempty" doc:"The probe type's parameters."`
@@ -249,9 +249,15 @@ type PlaybookSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	Steps  []Step `json:"steps" rule:"required" doc:"What it does, in order."`
 	Verify Verify `json:"verify,omitempty" doc:"What must be true afterwards, and for how long."`
+	Totals []Total `json:"totals,omitempty" doc:"Control totals: sums that must be the same after the last step as before the first."`
 	// +kubebuilder:default="undo"
 	Otherwise string   `json:"otherwise,omitempty" default:"undo" doc:"When a step fails or verification does not pass: undo, stop, or the name of the next playbook."`
 	Notify    []string `json:"notify,omitempty" doc:"Integrations with a channel that are told of start and end."`
+	// +kubebuilder:validation:Enum=unverified;always
+	Acknowledge string `json:"acknowledge,omitempty" rule:"oneof=unverified|always" doc:"It does not run again before a person has acknowledged its last run: after each run that was not verified, or after every run; never needed when left out."`
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	DemoteAfter int `json:"demoteAfter,omitempty" rule:"min=0,max=100" doc:"After so many runs in a row that did not verify it only suggests, until a person acknowledges or it is changed; 3 when left out."`
 }
 
 // Trigger says what starts a playbook.
@@ -270,14 +276,43 @@ type Confirm struct {
 	Of []string `json:"of" rule:"required" doc:"Anomalies, PROBE/DETECTOR; two of one probe count once."`
 }
 
-// Limits bound a playbook; zero means no limit of that sort.
+// Limits bound a playbook; zero means no limit of that sort. Items and money count from the moment an attempt is intended, at the
+// figures of its estimate, until its outcome says what was really touched; an outcome that nobody knows counts in full.
 type Limits struct {
-	Runs     Rate     `json:"runs,omitempty" doc:"Most runs in a time, such as 2 per 1h."`
-	Cooldown Duration `json:"cooldown,omitempty" doc:"Shortest time between two runs on one target."`
+	Runs           Rate     `json:"runs,omitempty" doc:"Most runs in a time, such as 2 per 1h."`
+	Cooldown       Duration `json:"cooldown,omitempty" doc:"Shortest time between two runs of this playbook."`
+	CooldownTarget Duration `json:"cooldownTarget,omitempty" doc:"Shortest time since any playbook acted on one of the same targets."`
+	CooldownAll    Duration `json:"cooldownAll,omitempty" doc:"Shortest time since any playbook acted on anything."`
 	// +kubebuilder:validation:Minimum=0
-	Items  int64   `json:"items,omitempty" rule:"min=0" doc:"Most items (messages, invoices, rows) one run may touch."`
-	Amount Money   `json:"amount,omitempty" doc:"Most money one run may touch, in minor units per currency."`
-	Share  Percent `json:"share,omitempty" doc:"Most of the work in progress one run may touch."`
+	Items  int64    `json:"items,omitempty" rule:"min=0" doc:"Most items (messages, invoices, rows) one run may touch."`
+	Amount Money    `json:"amount,omitempty" doc:"Most money one run may touch, in minor units per currency."`
+	Share  Percent  `json:"share,omitempty" doc:"Most of the work in progress one run may touch."`
+	Within []Budget `json:"within,omitempty" doc:"What may be done in a time over several runs, such as {per: 24h, items: 5000}."`
+}
+
+// Budget bounds what several runs may do together in a time that slides: the last hour, not the hour on the clock.
+type Budget struct {
+	Per Duration `json:"per" rule:"required,min=1m,max=31d" doc:"How far back is counted, such as 1h or 24h."`
+	// +kubebuilder:validation:Enum=playbook;target;all
+	Of string `json:"of,omitempty" rule:"oneof=playbook|target|all" doc:"Whose runs count: this playbook's, those of any playbook on one of the same targets, or all; playbook when left out."`
+	// +kubebuilder:validation:Minimum=0
+	Runs int64 `json:"runs,omitempty" rule:"min=0" doc:"Most runs."`
+	// +kubebuilder:validation:Minimum=0
+	Items  int64   `json:"items,omitempty" rule:"min=0" doc:"Most items."`
+	Amount Money   `json:"amount,omitempty" doc:"Most money, in minor units per currency."`
+	Share  Percent `json:"share,omitempty" doc:"Most of the work in progress."`
+}
+
+// Total is a control total: the sum of the values of its probes must be the same after the last step as before the first. A
+// difference makes the run not verified, whatever else is well.
+type Total struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
+	Name string `json:"name" rule:"required,name" doc:"Such as captures or ledger-sum."`
+	// +kubebuilder:validation:MinItems=1
+	Probes []string `json:"probes" rule:"required" doc:"Probes whose values are added up: name every place between which items may move."`
+	// +kubebuilder:validation:Enum=in;out
+	Moved string `json:"moved,omitempty" rule:"oneof=in|out" doc:"The items that the steps report are expected to have come in to the sum, or to have gone out of it; left out, nothing may come or go."`
 }
 
 // Step is one action of a playbook.
@@ -321,16 +356,34 @@ type Calendar struct {
 	Pos      Pos          `json:"-"`
 }
 
-// CalendarSpec is the part of a Calendar that people write.
+// CalendarSpec is the part of a Calendar that people write. Everything that says a day (on) is a DayRule: jul 4, 4th thu nov,
+// easter-2, last business day, fri.
 type CalendarSpec struct {
 	Summary string `json:"summary,omitempty" doc:"Whose calendar this is."`
-	// +kubebuilder:default="UTC"
-	Zone string `json:"zone,omitempty" default:"UTC" doc:"IANA time zone, such as America/New_York."`
+	// +kubebuilder:validation:Enum=us-fed;target2
+	Base string `json:"base,omitempty" rule:"oneof=us-fed|target2" doc:"A shipped calendar whose zone, weekend and holidays hold here too; zone and weekend below replace its own, holidays add to them."`
+	Zone string `json:"zone,omitempty" doc:"IANA time zone, such as America/New_York; that of base, or UTC, when left out."`
 	// +kubebuilder:validation:items:Enum=mon;tue;wed;thu;fri;sat;sun
-	Weekend  []string `json:"weekend,omitempty" rule:"oneof=mon|tue|wed|thu|fri|sat|sun" doc:"Days without business: sat, sun ..."`
-	Holidays []string `json:"holidays,omitempty" doc:"Dates without business: 2026-12-25."`
-	CutOffs  []CutOff `json:"cutOffs,omitempty" doc:"Times by which work must be out, on business days."`
-	Freezes  []Freeze `json:"freezes,omitempty" doc:"Spans in which nothing is changed."`
+	Weekend  []string  `json:"weekend,omitempty" rule:"oneof=mon|tue|wed|thu|fri|sat|sun" doc:"Days without business: sat, sun ..."`
+	Holidays []string  `json:"holidays,omitempty" doc:"Dates without business: 2026-12-25."`
+	Yearly   []Holiday `json:"yearly,omitempty" doc:"Holidays of every year, by rule."`
+	Workdays []string  `json:"workdays,omitempty" doc:"Dates of business although weekend or holiday says otherwise: 2026-10-12."`
+	CutOffs  []CutOff  `json:"cutOffs,omitempty" doc:"Times by which work must be out, on business days."`
+	Freezes  []Freeze  `json:"freezes,omitempty" doc:"Spans in which nothing is changed."`
+}
+
+// Holiday is a day without business in every year.
+type Holiday struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
+	Name string `json:"name" rule:"required,name" doc:"Such as independence-day."`
+	// +kubebuilder:validation:MinLength=1
+	On string `json:"on" rule:"required" doc:"Which day of the year: jul 4, 4th thu nov, last mon may or easter-2."`
+	// +kubebuilder:validation:Enum=none;nearest;monday;us-fed
+	// +kubebuilder:default="none"
+	Observed string `json:"observed,omitempty" rule:"oneof=none|nearest|monday|us-fed" default:"none" doc:"Where it goes from a weekend. none: nowhere; nearest: from Saturday to Friday, from Sunday to Monday; monday: to Monday, or the next day that is no holiday; us-fed: from Sunday to Monday, from Saturday nowhere."`
+	// +kubebuilder:validation:Minimum=0
+	Since int `json:"since,omitempty" rule:"min=0" doc:"First year in which it is held; always when left out."`
 }
 
 // CutOff is a time of day by which work must be out.
@@ -339,17 +392,19 @@ type CutOff struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name string `json:"name" rule:"required,name" doc:"Such as fed-window-3."`
 	// +kubebuilder:validation:MinLength=1
-	At    string   `json:"at" rule:"required" doc:"Time of day in the calendar's zone: 16:45."`
-	Guard Duration `json:"guard,omitempty" rule:"max=7d" doc:"No action starts within this time before the cut-off."`
+	At      string   `json:"at" rule:"required" doc:"Time of day in the calendar's zone: 16:45."`
+	On      []string `json:"on,omitempty" doc:"Which of the business days: fri, last business day ...; all of them when left out."`
+	Guard   Duration `json:"guard,omitempty" rule:"max=7d" doc:"No action starts within this time before the cut-off."`
+	Reopens string   `json:"reopens,omitempty" doc:"Time of day at which the next window opens, later that day or on the next business day: 08:30. No action starts between cut-off and then, because it is too late."`
 }
 
-// Freeze is a span in which nothing is changed.
+// Freeze is a span in which nothing is changed: one span between two points in time, or one that comes again and again.
 type Freeze struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 	Name string `json:"name" rule:"required,name" doc:"Such as month-end."`
 	// +kubebuilder:validation:MinLength=1
-	From string `json:"from" rule:"required" doc:"Start: 2026-12-31T18:00, in the calendar's zone."`
+	From string `json:"from" rule:"required" doc:"Start in the calendar's zone: 2026-12-31T18:00, or a rule such as last business day 18:00."`
 	// +kubebuilder:validation:MinLength=1
-	To string `json:"to" rule:"required" doc:"End: 2027-01-02T06:00, in the calendar's zone."`
+	To string `json:"to" rule:"required" doc:"End in the calendar's zone: 2027-01-02T06:00, or a rule such as 1st business day 06:00; the first one after the start."`
 }

@@ -174,17 +174,22 @@ func TestUntilIsFree(t *testing.T) {
 }
 
 func FuzzNew(f *testing.F) {
-	f.Add("UTC", "sat", "2026-12-25", "16:45", "2026-12-31T18:00", "2027-01-02T06:00")
-	f.Add("America/New_York", "x", "", "02:30", "2026-03-08T02:30", "2026-03-08T03:30")
-	f.Fuzz(func(t *testing.T, zone, weekend, holiday, cut, from, to string) {
-		c, err := New(api.CalendarSpec{Zone: zone, Weekend: []string{weekend}, Holidays: []string{holiday},
-			CutOffs: []api.CutOff{{Name: "x", At: cut, Guard: api.Duration{Duration: time.Hour}}}, Freezes: []api.Freeze{{Name: "y", From: from, To: to}}})
+	f.Add("UTC", "sat", "2026-12-25", "jul 4", "16:45", "fri", "2026-12-31T18:00", "2027-01-02T06:00")
+	f.Add("America/New_York", "x", "", "easter-2", "02:30", "last business day", "2026-03-08T02:30", "2026-03-08T03:30")
+	f.Add("Africa/Casablanca", "sun", "2026-12-25", "4th thu nov", "23:59", "day", "2nd last business day mar dec 18:00", "1st day 06:00")
+	f.Fuzz(func(t *testing.T, zone, weekend, holiday, yearly, cut, on, from, to string) {
+		c, err := New(api.CalendarSpec{Zone: zone, Weekend: []string{weekend}, Holidays: []string{holiday}, Yearly: []api.Holiday{{Name: "z", On: yearly, Observed: "monday"}},
+			CutOffs: []api.CutOff{{Name: "x", At: cut, Guard: api.Duration{Duration: time.Hour}, On: []string{on}, Reopens: cut}}, Freezes: []api.Freeze{{Name: "y", From: from, To: to}}})
 		if err != nil {
 			return
 		}
-		for _, now := range []time.Time{time.Unix(1773000000, 0), c.freezes[0].from, c.freezes[0].to.Add(-1)} {
+		times := []time.Time{time.Unix(1773000000, 0), time.Unix(1772953200, 0), time.Unix(1767225600, 0)}
+		for _, f := range c.freezes {
+			times = append(times, f.from, f.to.Add(-1))
+		}
+		for _, now := range times {
 			reason, until, blocked := c.Blocked(now)
-			if blocked && (reason == "" || !until.After(now)) {
+			if blocked != (reason != "") || blocked && !until.IsZero() && !until.After(now) {
 				t.Fatalf("blocked at %s until %s for %q", now, until, reason)
 			}
 		}
