@@ -64,10 +64,21 @@ func (o *Office) Settled(ctx context.Context, atMost time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-end:
-			return fmt.Errorf("%d orders are not booked after %s", open, atMost)
+			return fmt.Errorf("%d orders are not booked after %s: %s", open, atMost, o.Orders.stuck(ctx))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// stuck names a few orders that are not booked and where they are.
+func (o *Orders) stuck(ctx context.Context) string {
+	var text string
+	err := o.db.QueryRowContext(ctx, `select group_concat(id || ' ' || state || ' at ' || gateway, ', ')
+		from (select * from orders where state <> 'booked' order by placed_at limit 3)`).Scan(&text)
+	if err != nil {
+		return err.Error()
+	}
+	return text
 }
 
 // Pulse is how the office stands at a moment.
