@@ -247,7 +247,7 @@ func (d decoder) secret(n *node, s *Secret, path string) {
 	switch n.kind {
 	case nodeText:
 		s.Text = n.value
-		if clean := Redact(n.value); clean != n.value {
+		if clean := redactCredentials(n.value); clean != n.value {
 			d.add(Finding{Pos: Pos{d.file, int(n.line), int(n.col)}, Severity: SeverityWarning, Rule: "plain-credential",
 				Message: path + " holds a credential in plain text: " + clean, Hint: "write {env: NAME} or {file: PATH}, and keep the credential out of the file"})
 		}

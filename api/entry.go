@@ -35,6 +35,9 @@ type Entry struct {
 	Facts    []Fact         `json:"facts,omitempty"`
 
 	Plan json.RawMessage `json:"plan,omitempty"` // of remediation.opened: the playbook as it was then, in the engine's own form
+
+	Document string `json:"document,omitempty"` // of playbook.recorded: the playbook's canonical text, see PlaybookText
+	Nth      int64  `json:"nth,omitempty"`      // counts the entries of Incident from 1, so that a gap among them shows
 }
 
 // EntryKind says what an entry is about.
@@ -46,6 +49,7 @@ const (
 	EntryStopped           EntryKind = "controller.stopped" // graceful stop
 	EntryConfigured        EntryKind = "config.loaded"      // a new configuration took effect
 	EntryConfigRefused     EntryKind = "config.refused"     // a bad one did not; the old one goes on
+	EntryRecorded          EntryKind = "playbook.recorded"  // Playbook, Digest, Document: when a text first takes effect
 	EntryAnomalyOpened     EntryKind = "anomaly.opened"     // Anomaly, Incident, Node
 	EntryAnomalyCleared    EntryKind = "anomaly.cleared"
 	EntryIncidentOpened    EntryKind = "incident.opened" // Node is the root
@@ -77,6 +81,10 @@ const (
 	EntryNotified          EntryKind = "person.notified"   // Outcome of telling a channel
 	EntryLateResult        EntryKind = "step.late-result"  // a result after its step had ended: evidence, never applied
 	EntryInvariant         EntryKind = "controller.halted" // a broken invariant: acting stops, probing goes on
+	EntryWordRefused       EntryKind = "person.refused"    // a Decision was not taken: Refusal. Older logs say playbook.refused
+	EntryDemoted           EntryKind = "playbook.demoted"  // too many runs in a row did not verify: it only suggests
+	EntryMeasured          EntryKind = "verify.measured"   // control totals before the first step: Facts
+	EntryUndoVerified      EntryKind = "undo.verified"     // Outcome: whether the target shows that the undo took
 )
 
 // Intent is what was about to be done, durable before it was done.
@@ -88,6 +96,9 @@ type Intent struct {
 	Repeat   Repeat    `json:"repeat"`
 	Targets  []string  `json:"targets,omitempty"`
 	Until    time.Time `json:"until,omitzero"` // until when the target recognises Key, for Keyed
+
+	Items  int64 `json:"items,omitempty"`  // reserved in the limits until the outcome says what was touched
+	Amount Money `json:"amount,omitempty"` // the same for money
 }
 
 // Refusal is a recorded "no".
@@ -120,6 +131,11 @@ const (
 	GuardBreaker  Guard = "breaker"       // the circuit breaker of the target is open
 	GuardDanger   Guard = "danger"        // class D5, or D4 without two people
 	GuardInDoubt  Guard = "in-doubt"      // an earlier outcome on this target is still unknown
+	GuardAck      Guard = "acknowledge"   // a person must acknowledge the last run first
+	GuardDemoted  Guard = "demoted"       // too many runs in a row did not verify
+	GuardTotals   Guard = "totals"        // the control totals could not be taken
+	GuardLadder   Guard = "ladder"        // the playbook above it on the escalation ladder goes first
+	GuardTold     Guard = "told"          // it only tells, and has told of this incident
 )
 
 // Pause stops all new steps, on every playbook or on one.
@@ -136,7 +152,7 @@ type Decision struct {
 	Verb   Verb   `json:"verb"`
 	By     string `json:"by"`
 	Reason string `json:"reason,omitempty"`
-	Target string `json:"target"`         // remediation id, or REMEDIATION/STEP
+	Target string `json:"target"`         // remediation id, or REMEDIATION/STEP; for ack a playbook or one of its remediations
 	Plan   string `json:"plan,omitempty"` // digest of the plan that the person saw; refused when it has changed
 
 	BreakGlass bool `json:"breakGlass,omitempty"` // an approval that counts as all who were asked; needs Reason
@@ -152,6 +168,7 @@ const (
 	VerbCancel  Verb = "cancel"
 	VerbSettled Verb = "settled" // of an in-doubt step: it happened
 	VerbVoid    Verb = "void"    // of an in-doubt step: it did not happen
+	VerbAck     Verb = "ack"     // of a playbook: its last run was looked at, and it may run again as its mode says
 )
 
 // RemediationEnd says how a remediation ended; never "completed" alone.
@@ -165,4 +182,5 @@ const (
 	EndBlocked     RemediationEnd = "blocked"
 	EndCancelled   RemediationEnd = "cancelled"
 	EndFailed      RemediationEnd = "failed"
+	EndTold        RemediationEnd = "told" // it changed nothing and so proved nothing: people were told, or something was looked at
 )

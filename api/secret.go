@@ -76,9 +76,12 @@ var (
 )
 
 // Redact blots out credentials in a text: the password of every URL (amqp://user:secret@host becomes
-// amqp://user:xxxxx@host), secrets in query and connection strings (?token=, password=), and authorization headers.
-// It is for error texts and logs, and errs on the side of blotting out too much. Redacting twice changes nothing.
-func Redact(text string) string {
+// amqp://user:xxxxx@host), secrets in query and connection strings (?token=, password=), authorization headers, keys that
+// show by their form, and card numbers (see MaskCards). It is for error texts and logs, and errs on the side of blotting out too
+// much. Redacting twice changes nothing. It costs a few microseconds a sentence.
+func Redact(text string) string { return MaskCards(redactCredentials(text)) }
+
+func redactCredentials(text string) string {
 	if strings.Contains(text, "://") {
 		text = redactURLs(text)
 	}
@@ -88,8 +91,11 @@ func Redact(text string) string {
 	if strings.Contains(text, "@") {
 		text = mysqlSecret.ReplaceAllString(text, "${1}:"+blot+"@${2}(")
 	}
-	if len(text) > len("authorization") {
+	if strings.Contains(text, "uthorization") || strings.Contains(text, "UTHORIZATION") {
 		text = headerSecret.ReplaceAllString(text, "${1}"+blot)
+	}
+	if len(text) > len("Bearer ") {
+		text = redactShapes(text)
 	}
 	return text
 }
