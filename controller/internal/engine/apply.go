@@ -57,6 +57,7 @@ func (s *State) apply(e *api.Entry) error {
 		return err
 	}
 	s.d.Count++
+	s.evidence(e)
 	if e.At.After(s.d.Last) {
 		s.d.Last = e.At
 	}

@@ -54,6 +54,7 @@ type Playbook struct {
 	Spec     api.PlaybookSpec
 	Steps    []api.StepPlan // same order as Spec.Steps
 	Approval *Approval      // nil: approvals are not enforced
+	Text     string         // canonical, see api.PlaybookText; kept in the log when it first takes effect
 }
 
 // Storm is when too much is ill at once to trust our own eyes: automation holds until it is over.

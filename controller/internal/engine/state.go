@@ -50,6 +50,7 @@ type durable struct {
 	Doubts       []doubt        `json:"doubts,omitempty"`
 	Runs         []run          `json:"runs,omitempty"`
 	Books        []*book        `json:"books,omitempty"`
+	Texts        []recorded     `json:"texts,omitempty"`
 }
 
 // incident is one root cause and all that hangs on it.
@@ -66,6 +67,7 @@ type incident struct {
 	Said         []string  `json:"said,omitempty"` // playbooks in mode observe or suggest that were recorded
 	Rung         string    `json:"rung,omitempty"` // the next playbook of an escalation ladder
 	RungOn       string    `json:"rungOn,omitempty"`
+	Nth          int64     `json:"nth,omitempty"` // of its last entry
 
 	dirty bool
 	next  time.Time // when to consider it again without being asked

@@ -87,7 +87,7 @@ func (s *State) work() {
 
 // emit applies an entry and hands it out.
 func (s *State) emit(e api.Entry) bool {
-	e.At = s.now
+	e.At, e.Nth = s.now, s.nth(&e)
 	if err := s.apply(&e); err != nil {
 		if e.Kind != api.EntryInvariant {
 			s.halt(fmt.Sprintf("an entry of kind %s about %s%s did not follow from the state", e.Kind, e.Remediation+e.Incident, e.Step))
@@ -149,8 +149,9 @@ func (s *State) configure(c *Config) {
 	if c.Digest != s.d.Config {
 		s.emit(api.Entry{Kind: api.EntryConfigured, Digest: c.Digest, Text: fmt.Sprintf("A new configuration took effect: %s, %s, %s and %s.",
 			count(int64(len(c.Integrations)), "integration"), count(int64(len(c.Workflows)), "workflow"), count(int64(len(c.Probes)), "probe"),
-			count(int64(len(c.Playbooks)), "playbook")), Facts: approvalFacts(c)})
+			count(int64(len(c.Playbooks)), "playbook")), Facts: append(approvalFacts(c), objectiveFacts(c)...)})
 	}
+	s.record(c)
 	s.forgetProbes()
 	if first {
 		s.remind()
