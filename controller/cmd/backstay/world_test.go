@@ -38,6 +38,7 @@ type world struct {
 	load     *load
 	orders   *orders
 	letters  *letters
+	listener *listener
 	sessions map[string]*session
 }
 
@@ -95,7 +96,7 @@ var worldCommands = func() map[string]command {
 		"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "await": cmdAwait, "http": cmdHTTP, "port": cmdPort, "expand": cmdExpand, "generate": cmdGenerate,
 		"entries": cmdEntries, "ids": cmdIDs, "readonly": cmdReadonly, "isjson": cmdIsJSON,
 	}
-	for _, more := range []map[string]command{gatewayCommands, rabbitCommands, databaseCommands, auditCommands} {
+	for _, more := range []map[string]command{gatewayCommands, rabbitCommands, databaseCommands, auditCommands, stripeCommands} {
 		maps.Copy(all, more)
 	}
 	return all
@@ -235,7 +236,7 @@ func inScript(ts *testscript.TestScript, args []string) *exec.Cmd {
 	}
 	cmd := exec.Command(bin, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "NO_COLOR", "BACKSTAY_DATA", "STRIPE_KEY"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "NO_COLOR", "BACKSTAY_DATA", "STRIPE_AUTH"} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
