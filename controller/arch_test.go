@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"controller/internal/engine":   {"api", "controller/internal/calendar"},
 	"controller/internal/audit":    {"api"},
 	"controller/internal/store":    {"api", "controller/internal/audit"},
+	"controller/internal/witness":  {"api", "controller/internal/audit", "controller/internal/store"},
 	"controller/internal/live": {"api", "probes", "playbooks", "controller/internal/detect", "controller/internal/engine",
 		"controller/internal/audit", "controller/internal/store"},
 	"controller/internal/web": {"api", "controller/internal/audit", "controller/internal/store", "controller/internal/live"},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	"controller/internal/demo": {"api"},
 	"controller/internal/rig":  {"api", "controller/internal/demo"},
 	"controller": {"api", "probes", "playbooks", "controller/internal/calendar", "controller/internal/detect", "controller/internal/engine",
-		"controller/internal/audit", "controller/internal/store", "controller/internal/live", "controller/internal/web", "controller/internal/demo"},
+		"controller/internal/audit", "controller/internal/store", "controller/internal/live", "controller/internal/web", "controller/internal/demo", "controller/internal/witness"},
 	"controller/cmd/backstay": {"api", "probes", "playbooks", "controller"},
 }
 

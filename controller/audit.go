@@ -27,7 +27,13 @@ type AuditReport struct {
 // AuditVerify checks the whole log of a data folder, beside a running controller or without one. keyFile is a copy of key.pub
 // that came another way; empty means the folder's own.
 func AuditVerify(ctx context.Context, dir, keyFile string) (AuditReport, error) {
-	var o store.VerifyOptions
+	return AuditVerifyWitnessed(ctx, dir, keyFile, "")
+}
+
+// AuditVerifyWitnessed is AuditVerify that also wants the cosignature of the witness with that public key; empty means: of whoever
+// the folder names, if any.
+func AuditVerifyWitnessed(ctx context.Context, dir, keyFile, witnessKey string) (AuditReport, error) {
+	o := store.VerifyOptions{Witness: witnessKey}
 	if keyFile != "" {
 		key, err := os.ReadFile(keyFile)
 		if err != nil {
@@ -39,11 +45,11 @@ func AuditVerify(ctx context.Context, dir, keyFile string) (AuditReport, error) 
 	if err != nil {
 		return AuditReport{}, err
 	}
-	return reportOf(found.Entries, found.Origin, found.Damages), nil
+	return reportOf(found.Entries, store.Signed(found.Origin, found.Entries, found.Witnessed), found.Damages), nil
 }
 
-func reportOf(entries int64, origin string, damages []audit.Damage) AuditReport {
-	r := AuditReport{OK: len(damages) == 0, Entries: entries, Text: fmt.Sprintf("%d entries, each as it was written; locally signed as %s", entries, origin)}
+func reportOf(entries int64, signed string, damages []audit.Damage) AuditReport {
+	r := AuditReport{OK: len(damages) == 0, Entries: entries, Text: fmt.Sprintf("%d entries, each as it was written; %s", entries, signed)}
 	for _, d := range damages {
 		r.Problems = append(r.Problems, d.String())
 	}
@@ -73,7 +79,7 @@ func AuditVerifyFile(path, keyFile string) (AuditReport, error) {
 		if err != nil {
 			return AuditReport{Text: err.Error(), Problems: []string{err.Error()}}, nil
 		}
-		return reportOf(checkpoint.Size, checkpoint.Origin, damages), nil
+		return reportOf(checkpoint.Size, store.Signed(checkpoint.Origin, checkpoint.Size, nil), damages), nil
 	}
 	return verifyProof(data, verifier), nil
 }
@@ -122,6 +128,28 @@ func AuditEntries(ctx context.Context, dir string, q AuditQuery) ([]api.Entry, e
 		limit = int(^uint(0) >> 1)
 	}
 	return r.Entries(ctx, store.Query{Incident: q.Incident, Remediation: q.Remediation, Limit: limit, Newest: true})
+}
+
+// AuditSigned says in words who vouches for the log of a data folder: "locally signed as ..." or "witnessed at ... by ...".
+func AuditSigned(ctx context.Context, dir string) (string, error) {
+	r, err := store.OpenReader(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	w, err := r.Witnessed()
+	if err != nil {
+		return "", err
+	}
+	sub, err := r.Submission(ctx, 0)
+	if err != nil {
+		return "", err
+	}
+	c, err := audit.OpenCheckpoint(sub.Checkpoint, r.Verifier())
+	if err != nil {
+		return "", err
+	}
+	return store.Signed(c.Origin, c.Size, w), nil
 }
 
 // AuditExport writes the canonical bytes of every entry, one a line, then the signed checkpoint.

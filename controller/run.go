@@ -34,7 +34,11 @@ type Options struct {
 	Data     string   // data folder; made when missing
 	Listen   string   // address of the HTTP API
 	Commands []string // executables that the restart action may run: absolute paths
-	Log      *slog.Logger
+
+	CheckpointCopy string // file on another disk or share that the newest checkpoint is published to as well; empty: none
+	Witness        string // address of a witness that cosigns the log; empty: none
+	WitnessKey     string // its public key
+	Log            *slog.Logger
 }
 
 // Run runs a controller until ctx ends, and then until everything in flight has ended as done or uncertain. It returns an error
@@ -52,7 +56,10 @@ type process struct {
 	Options
 	loader  *loader
 	store   *store.Store
+	witness *follower // nil: none
 	shell   *live.Shell
+	inForce string          // digest of the configuration in force
+	asked   chan chan error // for a reload at once: how it went
 	server  *http.Server
 	address net.Addr
 	listen  net.Listener
@@ -64,7 +71,7 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 			return nil, api.Errorf(api.CodeUsage, "the allowed command %q is not an absolute path", c)
 		}
 	}
-	p := &process{Options: o}
+	p := &process{Options: o, asked: make(chan chan error)}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -75,17 +82,22 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	} else if findings.Failed() {
 		return nil, &api.Error{Code: api.CodeInvalid, Message: "the configuration has errors:\n" + findings.Error(), Hint: "backstay check " + o.Config}
 	}
-	if p.store, err = store.Open(ctx, store.Options{Dir: o.Data, Origin: origin()}); err != nil {
+	if p.store, err = store.Open(ctx, store.Options{Dir: o.Data, Origin: origin(), Copy: o.CheckpointCopy}); err != nil {
 		return nil, err
 	}
+	if o.Witness != "" {
+		if p.witness, err = follow(ctx, p.store, o); err != nil {
+			return nil, err
+		}
+	}
 	p.loader = newLoader(playbooks.Env{HTTP: playbooks.NewOutbound(), Ledger: live.NewLedger(p.store), Commands: o.Commands})
+	p.loader.court.given = filepath.Join(o.Data, approvalsFolder)
 	cfg, _, findings, err := p.loader.load(o.Config)
 	if err != nil || findings.Failed() {
 		return nil, errors.Join(err, findings) // it was good a moment ago
 	}
-	for _, f := range findings {
-		o.Log.Warn(f.String())
-	}
+	p.inForce = cfg.Engine.Digest
+	logFindings(o.Log, findings)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if p.shell, err = live.New(live.Options{Store: p.store, Config: cfg, Log: o.Log, Registry: registry}); err != nil {
@@ -126,7 +138,7 @@ func (p *process) bind(registry *prometheus.Registry) error {
 	}
 	p.listen, p.address = l, l.Addr()
 	handler := web.New(web.Options{
-		Shell: p.shell, Store: p.store, Beat: p.beat, Set: func() api.Set { return *p.loader.set.Load() },
+		Shell: p.shell, Store: p.store, Beat: p.beat, Set: func() api.Set { return *p.loader.set.Load() }, Approve: p.approve,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
 		Token:   tokens["token"], HeartbeatToken: tokens["heartbeat-token"], Version: Version(), Log: p.Log,
 	})
@@ -163,6 +175,9 @@ func (p *process) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.shell.Run(ctx) })
 	group.Go(func() error { return p.watch(ctx) })
+	if p.witness != nil {
+		group.Go(func() error { return p.witness.run(ctx, p.shell) })
+	}
 	group.Go(func() error {
 		if err := p.server.Serve(p.listen); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the HTTP API: %w", err)
@@ -213,40 +228,63 @@ func (p *process) watch(ctx context.Context) error {
 		p.Log.Warn("changed files are taken up on SIGHUP only", "err", err)
 	}
 	for {
+		var answer chan error
+		timer := p.loader.court.alarm() // approvals end, and so do keys, though no file changes
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
 		case <-changes:
+		case <-timer:
+		case answer = <-p.asked:
 		}
-		p.reload()
+		err := p.reload()
+		if answer != nil {
+			answer <- err
+		}
 	}
 }
 
-func (p *process) reload() {
+// reload takes up what changed. The error says why the old configuration goes on; it has been logged and recorded.
+func (p *process) reload() error {
 	before := p.loader.set.Load()
 	cfg, set, findings, err := p.loader.load(p.Config)
 	switch {
 	case err != nil:
 		p.Log.Error("the changed configuration cannot be read; the old one goes on", "err", err)
 		p.shell.RefuseConfig(err.Error())
+		return err
 	case findings.Failed():
 		for _, f := range findings {
 			p.Log.Error(f.String())
 		}
 		p.Log.Error("the changed configuration has errors; the old one goes on", "findings", len(findings))
 		p.shell.RefuseConfig(findings.Error())
-	case digestOf(set) == digestOf(before):
-		// Saved without a change.
-	default:
-		if err := p.shell.Reload(cfg); err != nil {
-			p.Log.Error("take up the changed configuration; the old one goes on", "err", err)
-			p.loader.set.Store(before)
-			p.shell.RefuseConfig(err.Error())
-			return
+		return findings
+	case cfg.Engine.Digest == p.inForce:
+		return nil // saved without a change
+	}
+	if err := p.shell.Reload(cfg); err != nil {
+		p.Log.Error("take up the changed configuration; the old one goes on", "err", err)
+		p.loader.set.Store(before)
+		p.shell.RefuseConfig(err.Error())
+		return err
+	}
+	p.inForce = cfg.Engine.Digest
+	p.loader.eyes.Heartbeats.Keep(jobs(cfg))
+	logFindings(p.Log, findings)
+	p.Log.Info("the changed configuration is in force", "probes", len(set.Probes), "playbooks", len(set.Playbooks))
+	return nil
+}
+
+// logFindings logs what does not keep a configuration from working.
+func logFindings(log *slog.Logger, findings api.Findings) {
+	for _, f := range findings {
+		if f.Severity == api.SeverityNote {
+			log.Info(f.String())
+		} else {
+			log.Warn(f.String())
 		}
-		p.loader.eyes.Heartbeats.Keep(jobs(cfg))
-		p.Log.Info("the changed configuration is in force", "probes", len(set.Probes), "playbooks", len(set.Playbooks))
 	}
 }
 

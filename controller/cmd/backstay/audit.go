@@ -31,17 +31,19 @@ checkpoint, the checkpoint against the one that was published last. What does no
 With a FILE (written by audit prove or audit export) that is checked with nothing but the public key: --key is the file key.pub of the data folder,
 which others should have a copy of.
 
-The log is signed with a key that lies beside it: it proves tampering to everybody but whoever owns both.`,
+The log is signed with a key that lies beside it: it proves tampering to everybody but whoever owns both. Then it says "locally signed". Where a
+witness in other hands has cosigned the log (backstay run --witness), it says "witnessed at TIME by NAME".`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	key := cmd.Flags().String("key", "", "file of the public key (key.pub), as you got it another way; the data folder's own when left out")
+	witness := cmd.Flags().String("witness-key", "", "public key of the witness that must have cosigned, NAME+HASH+BASE64; what the data folder keeps when left out")
 	form := cmd.Flags().StringP("output", "o", "text", "output: text or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var report controller.AuditReport
 		var err error
 		switch {
 		case len(args) == 0:
-			report, err = controller.AuditVerify(cmd.Context(), dataDir(cmd), *key)
+			report, err = controller.AuditVerifyWitnessed(cmd.Context(), dataDir(cmd), *key, *witness)
 		case *key == "":
 			report, err = controller.AuditVerifyFile(args[0], controller.AuditKey(dataDir(cmd)))
 		default:
@@ -108,6 +110,11 @@ func newAuditShow() *cobra.Command {
 				writeEvidence(w, p, e)
 			}
 		}
+		signed, err := controller.AuditSigned(cmd.Context(), dataDir(cmd))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "The log is "+signed+".")
 		return nil
 	}
 	return cmd

@@ -85,7 +85,7 @@ Exit codes: 0 ok, 1 negative verdict, 2 usage, 3 findings of a check, 4 not foun
 			root.AddCommand(c)
 		}
 	}
-	add("start", newRun(), newDemo(), newDoctor())
+	add("start", newRun(), newDemo(), newWitness(), newDoctor())
 	add("see", newGet(), newDescribe(), newWatch(), newWhy(), newAudit())
 	add("act", newDecision("approve", api.VerbApprove), newDecision("deny", api.VerbDeny), newDecision("cancel", api.VerbCancel), newSettle(), newPause(), newResume())
 	add("write", newCheck(), newSchema())

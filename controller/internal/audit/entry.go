@@ -54,8 +54,8 @@ func WithSeq(canonical []byte, seq int64) []byte {
 	return append(out, rest...)
 }
 
-// Leaf is the hash of an entry in the tree.
-func Leaf(canonical []byte) tlog.Hash { return tlog.RecordHash(canonical) }
+// Leaf is the hash of an entry in the tree: of its LeafData.
+func Leaf(canonical []byte) tlog.Hash { return tlog.RecordHash(LeafData(canonical)) }
 
 // Index is what a database keeps beside an entry to find it by. Verification compares it with the entry's bytes.
 type Index struct {

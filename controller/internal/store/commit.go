@@ -179,8 +179,9 @@ func (c *committer) commit(ctx context.Context, group []request) error {
 	}
 	c.tree, c.state = tree, st
 	c.now.Store(&head)
-	if c.store.rollback == nil || c.store.rollback.accepted.Load() {
+	if c.store.RolledBack() == nil {
 		c.store.publisher.offer(head.Checkpoint)
+		c.store.tiler.offer(head.Checkpoint)
 	}
 	return nil
 }

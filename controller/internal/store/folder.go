@@ -18,16 +18,18 @@ import (
 
 // The data folder.
 const (
-	fileJournal    = "backstay.db"  // audited
-	fileTelemetry  = "telemetry.db" // roll-ups, not audited
-	fileKey        = "key"          // signs checkpoints; 0600; a note signer key
-	fileKeyPublic  = "key.pub"      // what others verify with
-	fileCheckpoint = "checkpoint"   // the newest published one
-	fileLock       = "lock"         // held by the running process; its pid inside
+	fileJournal    = "backstay.db"          // audited
+	fileTelemetry  = "telemetry.db"         // roll-ups, not audited
+	fileKey        = "key"                  // signs checkpoints; 0600; a note signer key
+	fileKeyPublic  = "key.pub"              // what others verify with
+	fileCheckpoint = "checkpoint"           // the newest published one
+	fileWitnessed  = "checkpoint.witnessed" // the newest one that a witness cosigned
+	fileWitness    = "witness.pub"          // the witness's public key
+	fileLock       = "lock"                 // held by the running process; its pid inside
 )
 
-// lockFolder makes the data folder and takes it for this process.
-func lockFolder(dir string) (*os.File, error) {
+// LockFolder makes a data folder and takes it for this process, until the file is closed or the process ends.
+func LockFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, explain(err, "make the data folder", dir)
 	}
@@ -94,7 +96,7 @@ func loadKey(dir, origin string, fresh bool) (note.Signer, note.Verifier, error)
 	if pub, err := os.ReadFile(filepath.Join(dir, fileKeyPublic)); err == nil && strings.TrimSpace(string(pub)) != vkey {
 		return nil, nil, tampered("read the public key %s: it does not belong to the signing key beside it", filepath.Join(dir, fileKeyPublic))
 	} else if errors.Is(err, fs.ErrNotExist) {
-		if err := writeFile(dir, fileKeyPublic, []byte(vkey+"\n"), 0o644); err != nil {
+		if err := ReplaceFile(dir, fileKeyPublic, []byte(vkey+"\n"), 0o644); err != nil {
 			return nil, nil, explain(err, "write the public key", dir)
 		}
 	}
@@ -122,7 +124,7 @@ func makeKey(dir, origin string) (note.Signer, note.Verifier, error) {
 	if err != nil {
 		return nil, nil, explain(err, "make a signing key", dir)
 	}
-	if err := errors.Join(writeFile(dir, fileKey, []byte(skey+"\n"), 0o600), writeFile(dir, fileKeyPublic, []byte(vkey+"\n"), 0o644)); err != nil {
+	if err := errors.Join(ReplaceFile(dir, fileKey, []byte(skey+"\n"), 0o600), ReplaceFile(dir, fileKeyPublic, []byte(vkey+"\n"), 0o644)); err != nil {
 		return nil, nil, explain(err, "write the signing key", dir)
 	}
 	signer, serr := note.NewSigner(skey)
@@ -130,8 +132,8 @@ func makeKey(dir, origin string) (note.Signer, note.Verifier, error) {
 	return signer, verifier, errors.Join(serr, verr)
 }
 
-// writeFile replaces a file as a whole, durable when it returns: a crash leaves the old one or the new one.
-func writeFile(dir, name string, data []byte, mode fs.FileMode) error {
+// ReplaceFile replaces a file as a whole, durable when it returns: a crash leaves the old one or the new one.
+func ReplaceFile(dir, name string, data []byte, mode fs.FileMode) error {
 	path := filepath.Join(dir, name)
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,14 +21,16 @@ const publishEvery = 250 * time.Millisecond
 // publisher writes the newest checkpoint to its file, after the commit and never before it.
 type publisher struct {
 	dir    string
+	copy   string      // a second file, elsewhere; empty: none
 	newest chan []byte // holds one: the newest
 	quit   chan struct{}
 	over   chan struct{}
 	failed atomic.Pointer[error] // of the last write; nil when it went well
+	mu     sync.Mutex            // of the files
 }
 
-func newPublisher(dir string) *publisher {
-	p := &publisher{dir: dir, newest: make(chan []byte, 1), quit: make(chan struct{}), over: make(chan struct{})}
+func newPublisher(dir, copy string) *publisher {
+	p := &publisher{dir: dir, copy: copy, newest: make(chan []byte, 1), quit: make(chan struct{}), over: make(chan struct{})}
 	go p.run()
 	return p
 }
@@ -69,7 +72,12 @@ func (p *publisher) close() error {
 }
 
 func (p *publisher) write(checkpoint []byte) {
-	err := writeFile(p.dir, fileCheckpoint, checkpoint, 0o644)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := ReplaceFile(p.dir, fileCheckpoint, checkpoint, 0o644)
+	if p.copy != "" {
+		err = errors.Join(err, ReplaceFile(filepath.Dir(p.copy), filepath.Base(p.copy), checkpoint, 0o644))
+	}
 	if err == nil {
 		p.failed.Store(nil)
 		return
@@ -94,36 +102,78 @@ type Rollback struct {
 	accepted atomic.Bool
 }
 
-// RolledBack tells whether the log was rolled back when it was opened; nil when all is well or a person has accepted it. Entries
-// are still taken, so that the notice itself is recorded, but the published checkpoint is left alone as evidence.
+// RolledBack tells whether the log was rolled back; nil when all is well or a person has accepted it. Entries are still taken, so
+// that the notice itself is recorded, but what was published is left alone as evidence.
 func (s *Store) RolledBack() *Rollback {
-	if s.rollback == nil || s.rollback.accepted.Load() {
-		return nil
+	if r := s.rollback.Load(); r != nil && !r.accepted.Load() {
+		return r
 	}
-	return s.rollback
+	return nil
 }
 
-// AcceptRollback records that a person looked and wants to go on from the present log. The checkpoint that contradicts it is
-// kept beside the new one as checkpoint.contradicted-SIZE.
+// Contradict says that somebody outside, such as a witness, holds a checkpoint of this log that the log did not grow from. It tells
+// whether that is news: a rollback that is known already, accepted or not, stays as it is.
+func (s *Store) Contradict(published int64, text string) bool {
+	return s.rollback.CompareAndSwap(nil, &Rollback{Published: published, Head: s.Head().Size, Text: text})
+}
+
+// AcceptRollback records that a person looked and wants to go on from the present log. What contradicts it is kept beside the new
+// one: checkpoint.contradicted-SIZE, tiles.contradicted-SIZE and the like.
 func (s *Store) AcceptRollback() error {
 	r := s.RolledBack()
 	if r == nil {
 		return api.Errorf(api.CodeConflict, "accept the rollback: there is none")
 	}
-	old := filepath.Join(s.dir, fileCheckpoint)
-	if err := os.Rename(old, fmt.Sprintf("%s.contradicted-%d", old, r.Published)); err != nil {
-		return explain(err, "keep the contradicted checkpoint", s.dir)
+	aside := []string{filepath.Join(s.dir, TilesFolder)} // in any case: files of the other branch may lie in it
+	for _, path := range s.evidence() {
+		against, err := s.compareWith(context.Background(), path)
+		if err != nil {
+			return err
+		}
+		if against != nil && filepath.Dir(path) != aside[0] {
+			aside = append(aside, path)
+		}
 	}
-	if err := writeFile(s.dir, fileCheckpoint, s.Head().Checkpoint, 0o644); err != nil {
-		return explain(err, "publish the checkpoint", s.dir)
+	for _, path := range aside {
+		if err := s.tiler.setAside(path, fmt.Sprintf("%s.contradicted-%d", path, r.Published)); err != nil {
+			return explain(err, "keep what contradicts the log", s.dir)
+		}
+	}
+	head := s.Head().Checkpoint
+	s.publisher.write(head)
+	if err := s.publisher.err(); err != nil {
+		return err
 	}
 	r.accepted.Store(true)
+	s.tiler.offer(head)
 	return nil
 }
 
-// compareWithPublished holds the log against the newest checkpoint that was published from it.
-func (s *Store) compareWithPublished(ctx context.Context) (*Rollback, error) {
-	path := filepath.Join(s.dir, fileCheckpoint)
+// evidence lists the files that may hold a checkpoint which was published from this log.
+func (s *Store) evidence() []string {
+	files := []string{filepath.Join(s.dir, fileCheckpoint), filepath.Join(s.dir, TilesFolder, fileCheckpoint), filepath.Join(s.dir, fileWitnessed)}
+	if s.copy != "" {
+		files = append(files, s.copy)
+	}
+	return files
+}
+
+// compareWithPublished holds the log against each checkpoint that was published from it. Of several that it contradicts, the one
+// that covers most is told.
+func (s *Store) compareWithPublished(ctx context.Context) (worst *Rollback, err error) {
+	for _, path := range s.evidence() {
+		r, err := s.compareWith(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && (worst == nil || r.Published > worst.Published) {
+			worst = r
+		}
+	}
+	return worst, nil
+}
+
+func (s *Store) compareWith(ctx context.Context, path string) (*Rollback, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

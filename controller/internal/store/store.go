@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -18,6 +20,7 @@ import (
 type Options struct {
 	Dir    string // the data folder; made when missing
 	Origin string // the log's name in checkpoints, such as backstay.local/HOST; only read when the log is made, then kept in its key
+	Copy   string // a file elsewhere that the newest checkpoint is published to as well, and compared with at Open; empty: none
 }
 
 // Batch is what one commit makes durable, all or nothing.
@@ -37,7 +40,9 @@ type Store struct {
 
 	committer *committer
 	publisher *publisher
-	rollback  *Rollback
+	tiler     *tiler
+	copy      string
+	rollback  atomic.Pointer[Rollback]
 
 	closeOnce sync.Once
 	closeErr  error
@@ -54,7 +59,7 @@ type Head struct {
 // Open locks the data folder (a second process is refused), migrates, reads back the settings that durability rests on, and
 // checks that the head is the last published one: see RolledBack.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{Reader: Reader{dir: o.Dir}}
+	s := &Store{Reader: Reader{dir: o.Dir}, copy: o.Copy}
 	s.Reader.head = func(context.Context) (Head, error) { return s.Head(), nil }
 	if err := s.open(ctx, o); err != nil {
 		s.release()
@@ -64,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, o Options) (err error) {
-	if s.lock, err = lockFolder(o.Dir); err != nil {
+	if s.lock, err = LockFolder(o.Dir); err != nil {
 		return err
 	}
 	path := filepath.Join(o.Dir, fileJournal)
@@ -84,15 +89,18 @@ func (s *Store) open(ctx context.Context, o Options) (err error) {
 	if s.committer, err = newCommitter(ctx, s, h); err != nil {
 		return err
 	}
-	if s.rollback, err = s.compareWithPublished(ctx); err != nil {
+	rollback, err := s.compareWithPublished(ctx)
+	if err != nil {
 		return err
 	}
+	s.rollback.Store(rollback)
 	if s.tele, err = openTelemetry(ctx, filepath.Join(o.Dir, fileTelemetry)); err != nil {
 		return err
 	}
-	s.publisher = newPublisher(o.Dir)
-	if s.rollback == nil {
+	s.publisher, s.tiler = newPublisher(o.Dir, o.Copy), newTiler(s)
+	if rollback == nil {
 		s.publisher.offer(s.committer.head().Checkpoint)
+		s.tiler.offer(s.committer.head().Checkpoint)
 	}
 	s.committer.start()
 	return nil
@@ -107,7 +115,7 @@ func (s *Store) Health() error {
 	if failed := s.committer.failed.Load(); failed != nil {
 		return failed
 	}
-	return s.publisher.err()
+	return errors.Join(s.publisher.err(), s.tiler.err())
 }
 
 // Append makes a batch durable and gives the sequence number of its first entry. Concurrent calls share a commit.
@@ -144,6 +152,9 @@ func (s *Store) release() error {
 	}
 	if s.publisher != nil {
 		keep(s.publisher.close())
+	}
+	if s.tiler != nil {
+		keep(s.tiler.close())
 	}
 	if s.tele != nil {
 		keep(s.tele.close())

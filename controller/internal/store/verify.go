@@ -21,17 +21,19 @@ import (
 type VerifyOptions struct {
 	Published [][]byte                // signed checkpoints that were kept elsewhere, beside the one in the folder
 	Key       string                  // public key that came another way; empty means key.pub of the folder
+	Witness   string                  // public key of the witness that came another way; empty means witness.pub of the folder
 	Progress  func(done, total int64) // entries; called from one goroutine, now and then; may be nil
 }
 
 // Report is what verification found.
 type Report struct {
-	Origin     string         `json:"origin"`
-	Entries    int64          `json:"entries"`    // that the signed head covers
-	Rows       int64          `json:"rows"`       // views, ledger rows and snapshots
-	Bytes      int64          `json:"bytes"`      // of entries
-	Checkpoint string         `json:"checkpoint"` // the signed head
-	Damages    []audit.Damage `json:"damages"`
+	Origin     string           `json:"origin"`
+	Entries    int64            `json:"entries"`             // that the signed head covers
+	Rows       int64            `json:"rows"`                // views, ledger rows and snapshots
+	Bytes      int64            `json:"bytes"`               // of entries
+	Checkpoint string           `json:"checkpoint"`          // the signed head
+	Witnessed  *audit.Witnessed `json:"witnessed,omitempty"` // the newest checkpoint that a witness cosigned
+	Damages    []audit.Damage   `json:"damages"`
 }
 
 // OK tells whether nothing is wrong.
@@ -140,6 +142,7 @@ func (c *check) run(ctx context.Context) error {
 	}
 	c.report.Origin, c.report.Checkpoint = c.verifier.Name(), string(c.head.checkpoint)
 	c.checkHead()
+	c.witnessed()
 	if err := c.beyond(ctx, tx); err != nil {
 		return err
 	}
@@ -253,8 +256,11 @@ func (c *check) beyond(ctx context.Context, tx *sql.Tx) error {
 // published lists the checkpoints that the log must have grown from.
 func (c *check) published() (out []audit.Checkpoint) {
 	all := c.options.Published
-	if b, err := os.ReadFile(filepath.Join(c.dir, fileCheckpoint)); err == nil {
-		all = append(all[:len(all):len(all)], b)
+	all = all[:len(all):len(all)]
+	for _, name := range []string{fileCheckpoint, filepath.Join(TilesFolder, fileCheckpoint), fileWitnessed} {
+		if b, err := os.ReadFile(filepath.Join(c.dir, name)); err == nil {
+			all = append(all, b)
+		}
 	}
 	for _, b := range all {
 		p, err := audit.OpenCheckpoint(b, c.verifier)

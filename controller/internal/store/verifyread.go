@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/backstay/backstay/controller/internal/audit"
@@ -189,3 +190,25 @@ func (r *Reader) ProveGrowth(ctx context.Context, from audit.Checkpoint) (proof 
 	}
 	return proof, head.Checkpoint, nil
 }
+
+// Submission makes what a witness is sent that cosigned the log at old entries last: the newest checkpoint with the proof that it
+// grew from there. 0 where it cosigned none.
+func (r *Reader) Submission(ctx context.Context, old int64) (audit.Submission, error) {
+	head, err := r.head(ctx)
+	if err != nil {
+		return audit.Submission{}, err
+	}
+	sub := audit.Submission{Old: old, Checkpoint: head.Checkpoint}
+	if old == 0 || old == head.Size {
+		return sub, nil
+	}
+	hashes := storedHashes(ctx, r.read)
+	root, err := rootAt(old, hashes)
+	if err == nil {
+		sub.Growth, sub.Checkpoint, err = r.ProveGrowth(ctx, audit.Checkpoint{Origin: head.Origin, Size: old, Root: root})
+	}
+	return sub, err
+}
+
+// Verifier verifies the log's own signatures.
+func (r *Reader) Verifier() note.Verifier { return r.verifier }

@@ -1,6 +1,6 @@
 // Package web serves the HTTP API on loopback: the command line and, later, the pages use the same handlers.
 //
-// Everything under /api wants the bearer token of the data folder, but for one thing: a job reports its heartbeat with a
+// Everything under /api and /tiles wants the bearer token of the data folder, but for one thing: a job reports its heartbeat with a
 // token of its own that can do nothing else. /healthz, /readyz and /metrics are open, and say nothing but figures.
 package web
 
@@ -83,7 +83,7 @@ func (s *server) routes() map[string]http.Handler {
 		"POST /api/v1/pauses":           s.pause,
 		"DELETE /api/v1/pauses":         s.resume,
 	}
-	routes := map[string]http.Handler{"GET /api/v1/watch": http.HandlerFunc(s.watch)}
+	routes := map[string]http.Handler{"GET /api/v1/watch": http.HandlerFunc(s.watch), "GET /tiles/{path...}": http.HandlerFunc(s.tiles)}
 	for pattern, h := range plain {
 		routes[pattern] = h
 	}
