@@ -2,9 +2,11 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,7 +18,8 @@ const tesseraFsck = "v1.0.4"
 const fsckMax = 60 * time.Second
 
 // Fsck checks the log under url with the checker of github.com/transparency-dev/tessera, building that first where this account's
-// cache does not hold it. keyFile holds the log's public key; token may be empty. It gives what fsck printed, and its verdict.
+// cache does not hold it. keyFile holds the log's public key; token may be empty. It gives what fsck printed; an error where it did not
+// say that it accepts the log (its exit code is 0 either way).
 func Fsck(t testing.TB, url, keyFile, token string) (output string, err error) {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -38,5 +41,8 @@ func Fsck(t testing.TB, url, keyFile, token string) (output string, err error) {
 	cmd := exec.CommandContext(ctx, exe, "--storage_url="+url, "--public_key="+keyFile, "--bearer_token="+token, "--logtostderr", "--ui=false")
 	cmd.Env = append(os.Environ(), "TERM=dumb")
 	out, err := cmd.CombinedOutput()
+	if err == nil && !strings.Contains(string(out), "Successfully fsck'd log") {
+		err = errors.New("fsck does not accept the log")
+	}
 	return string(out), err
 }
