@@ -217,7 +217,7 @@ type DayTime struct {
 func ParseDayTime(s string) (DayTime, error) {
 	i := strings.LastIndexByte(strings.TrimSpace(s), ' ')
 	if i < 0 {
-		return DayTime{}, fmt.Errorf("%q is no day with a time: write last business day 18:00, or 2026-12-31T18:00", s)
+		return DayTime{}, fmt.Errorf("%q is no day with a time: write last business day 18:00; from and to are both rules, or both dates", s)
 	}
 	s = strings.TrimSpace(s)
 	hour, minute, err := ParseClock(s[i+1:])
