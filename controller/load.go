@@ -23,6 +23,7 @@ import (
 type loader struct {
 	eyes  *probes.Env
 	hands playbooks.Env
+	court court                   // what approvals allow
 	set   atomic.Pointer[api.Set] // what probes look things up in
 }
 
@@ -46,6 +47,7 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 	before := l.set.Swap(&set) // probes are built against the new set
 	cfg, more := l.build(&set)
 	findings = append(findings, more...)
+	findings = append(findings, l.court.judge(path, &set, &cfg)...)
 	findings.Sort()
 	if findings.Failed() {
 		l.set.Store(before)
@@ -126,6 +128,7 @@ func buildPlaybook(p api.Playbook, hands *playbooks.Env, steps map[live.StepKey]
 		findings = append(findings, more...)
 	}
 	ready := engine.Playbook{Name: p.Metadata.Name, Digest: api.PlaybookDigest(p, plans), Spec: p.Spec, Steps: plans}
+	ready.Text, _ = api.PlaybookText(p, plans)
 	for i, runner := range runners {
 		if runner != nil {
 			steps[live.StepKey{Digest: ready.Digest, Step: p.Spec.Steps[i].Name}] = runner

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +42,7 @@ conditions. It touches nothing but the files. Exit code 3 when there are errors;
 		default:
 			return api.Errorf(api.CodeUsage, "output %q is not text or json", *form)
 		}
-		if findings.Failed() || *strict && len(findings) > 0 {
+		if findings.Failed() || *strict && slices.ContainsFunc(findings, func(f api.Finding) bool { return f.Severity == api.SeverityWarning }) {
 			return exitVerdict(3)
 		}
 		return nil
@@ -50,16 +51,19 @@ conditions. It touches nothing but the files. Exit code 3 when there are errors;
 }
 
 func writeFindings(cmd *cobra.Command, findings api.Findings) {
-	errors := 0
+	errors, warnings := 0, 0
 	for _, f := range findings {
 		fmt.Fprintln(cmd.OutOrStdout(), f)
-		if f.Severity == api.SeverityError {
+		switch f.Severity {
+		case api.SeverityError:
 			errors++
+		case api.SeverityWarning:
+			warnings++
 		}
 	}
-	if len(findings) == 0 {
+	if errors+warnings == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing wrong.")
 		return
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%d errors, %d warnings.\n", errors, len(findings)-errors)
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d errors, %d warnings.\n", errors, warnings)
 }

@@ -68,10 +68,15 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) er
 	return nil
 }
 
+// raw is a body that is sent as it is.
+type raw []byte
+
 // send gives a 2xx answer, or the controller's own error.
 func (c *client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var payload io.Reader
-	if body != nil {
+	if text, is := body.(raw); is {
+		payload = bytes.NewReader(text)
+	} else if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return nil, err

@@ -150,7 +150,14 @@ func describePlaybook(w io.Writer, s api.PlaybookStatus) {
 	p := newPainter(w)
 	field(w, "Playbook", p.bold(s.Name))
 	field(w, "Summary", s.Summary)
-	field(w, "Mode", string(s.Mode))
+	mode := string(s.Mode)
+	if s.ModeWhy != "" {
+		mode = p.amber(mode) + ", though " + string(s.ModeWritten) + " is written in it: " + s.ModeWhy
+	}
+	field(w, "Mode", mode)
+	if len(s.ApprovedBy) > 0 {
+		field(w, "Approved by", strings.Join(s.ApprovedBy, " and ")+" until "+s.ApprovedUntil.UTC().Format(time.RFC3339))
+	}
 	field(w, "Danger", s.Danger)
 	field(w, "Trigger", s.Trigger)
 	field(w, "Digest", s.Digest)

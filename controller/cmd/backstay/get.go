@@ -159,11 +159,26 @@ func valueOf(o api.Observation) string {
 }
 
 func playbookTable(all []api.PlaybookStatus) *table {
-	t := &table{columns: []string{"NAME", "MODE", "DANGER", "RUNS", "VERIFIED", "REFUSED", "LAST-RUN", "TRIGGER", "DIGEST"}, wide: 8}
+	t := &table{columns: []string{"NAME", "MODE", "DANGER", "RUNS", "VERIFIED", "REFUSED", "LAST-RUN", "TRIGGER", "DIGEST", "APPROVAL"}, wide: 8}
 	for _, p := range all {
-		t.add(p.Name, string(p.Mode), p.Danger, strconv.FormatInt(p.Runs, 10), strconv.FormatInt(p.Ends[api.EndVerified], 10), strconv.FormatInt(p.Refused, 10), age(p.LastRun), p.Trigger, p.Digest)
+		t.add(p.Name, string(p.Mode), p.Danger, strconv.FormatInt(p.Runs, 10), strconv.FormatInt(p.Ends[api.EndVerified], 10), strconv.FormatInt(p.Refused, 10), age(p.LastRun), p.Trigger, p.Digest, dash(approvalOf(p)))
 	}
 	return t
+}
+
+// approvalOf says what people's signatures allow a playbook; empty where approvals are not enforced, or not needed.
+func approvalOf(p api.PlaybookStatus) string {
+	text := ""
+	if len(p.ApprovedBy) > 0 {
+		text = "by " + strings.Join(p.ApprovedBy, " and ") + " until " + p.ApprovedUntil.UTC().Format(time.RFC3339)
+	}
+	if p.ModeWhy == "" {
+		return text
+	}
+	if text != "" {
+		text += "; "
+	}
+	return text + "not " + string(p.ModeWritten) + ": " + p.ModeWhy
 }
 
 func integrationTable(all []api.Integration) *table {

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -21,10 +23,35 @@ func (s *server) decide(r *http.Request) (any, error) {
 	if strings.TrimSpace(d.By) == "" || d.Target == "" {
 		return nil, api.Errorf(api.CodeUsage, "a decision names who decides (by) and what it is about (target)")
 	}
+	if err := s.shown(r.Context(), d); err != nil {
+		return nil, err
+	}
 	if err := s.Shell.Decide(r.Context(), d); err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// shown demands of a yes that it names the plan it was given to, so that it counts for nothing that changed since.
+func (s *server) shown(ctx context.Context, d api.Decision) error {
+	if d.Verb != api.VerbApprove || d.Plan != "" {
+		return nil
+	}
+	id, _, _ := strings.Cut(d.Target, "/")
+	r, err := s.Store.Remediation(ctx, id)
+	if err != nil || r.Plan == "" {
+		return nil // there is nothing to say yes to; the engine says so, and records it
+	}
+	return &api.Error{Code: api.CodeUsage, Message: "a yes names the plan that was shown (plan)", Hint: "read it with GET /api/v1/remediations/" + r.ID}
+}
+
+// approve takes an Approval as YAML or JSON.
+func (s *server) approve(r *http.Request) (any, error) {
+	doc, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, api.Errorf(api.CodeUsage, "read the approval: %w", err)
+	}
+	return s.Approve(r.Context(), doc)
 }
 
 func (s *server) pause(r *http.Request) (any, error) {

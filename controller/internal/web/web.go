@@ -30,6 +30,7 @@ type Options struct {
 	Store          *store.Store
 	Beat           func(job string, b Beat) bool // a job reports; false where no probe listens for it
 	Set            func() api.Set                // the configuration in force
+	Approve        func(ctx context.Context, doc []byte) (any, error)
 	Metrics        http.Handler
 	Token          string // for people and the command line
 	HeartbeatToken string // for jobs
@@ -79,6 +80,7 @@ func (s *server) routes() map[string]http.Handler {
 		"GET /api/v1/entries":           s.entries,
 		"GET /api/v1/why/{id}":          s.why,
 		"POST /api/v1/decisions":        s.decide,
+		"POST /api/v1/approvals":        s.approve,
 		"GET /api/v1/pauses":            s.pauses,
 		"POST /api/v1/pauses":           s.pause,
 		"DELETE /api/v1/pauses":         s.resume,
