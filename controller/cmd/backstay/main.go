@@ -87,8 +87,8 @@ Exit codes: 0 ok, 1 negative verdict, 2 usage, 3 findings of a check, 4 not foun
 	}
 	add("start", newRun(), newDemo(), newWitness(), newDoctor())
 	add("see", newGet(), newDescribe(), newWatch(), newWhy(), newAudit())
-	add("act", newDecision("approve", api.VerbApprove), newDecision("deny", api.VerbDeny), newDecision("cancel", api.VerbCancel), newSettle(), newPause(), newResume())
-	add("write", newCheck(), newSchema())
+	add("act", newDecision("approve", api.VerbApprove), newDecision("deny", api.VerbDeny), newDecision("cancel", api.VerbCancel), newSettle(), newPause(), newResume(), newSign())
+	add("write", newCheck(), newPlaybook(), newSchema())
 	root.AddCommand(newVersion())
 	return root
 }
