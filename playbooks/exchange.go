@@ -2,6 +2,7 @@ package playbooks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type exchange struct {
 	header   map[string]string
 	secrets  []string // values that no text may show
 	body     []byte
+	media    string // of body; application/json when empty
 	repeat   api.Repeat
 	once     bool  // the client must not repeat it, whatever its repeat class
 	ok       []int // statuses that mean done; any 2xx when empty
@@ -49,7 +51,7 @@ func (env *Env) send(ctx context.Context, q exchange) answer {
 		return answer{err: &CallError{Target: q.target, Err: fmt.Errorf("the URL or method is not valid; look at the endpoint's url")}}
 	}
 	if len(q.body) > 0 {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", cmp.Or(q.media, "application/json"))
 	}
 	req.Header.Set("User-Agent", "backstay")
 	for name, value := range q.header { // order does not matter: a header is a map

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ type httpParams struct {
 	Path        string                `json:"path" rule:"required" doc:"The path; {key} becomes the step's idempotency key."`
 	Headers     map[string]api.Secret `json:"headers,omitempty" doc:"Headers; credentials as {env: NAME} or {file: PATH}."`
 	Body        json.RawMessage       `json:"body,omitempty" doc:"JSON body; a text that is exactly $key, $remediation, $incident or $step becomes that value."`
+	Form        map[string]string     `json:"form,omitempty" doc:"Body as a web form, for APIs such as Stripe's; a value that is exactly $key, $remediation, $incident or $step becomes that value. Give this or body."`
 	Effect      api.Effect            `json:"effect,omitempty" rule:"oneof=route|redeliver|reroute|hold|release|restart|scale|repair|notify|observe" doc:"What it does to the world: observe for GET and HEAD, else repair when left out."`
 	Danger      string                `json:"danger,omitempty" rule:"oneof=D0|D1|D2|D3|D4" doc:"Its danger class: D0 for GET and HEAD, else D3 when left out."`
 	Repeat      api.Repeat            `json:"repeat,omitempty" rule:"oneof=idempotent|keyed|blind" doc:"What a repeat does: idempotent for GET and HEAD, else blind when left out."`
@@ -68,7 +70,7 @@ var httpAction = Action{
 		if _, err := joinURL("http://host", p.Path, map[string]string{"key": "k"}); err != nil {
 			return nil, api.StepPlan{}, err
 		}
-		if _, err := fillBody(p.Body, bodyValues(Call{})); err != nil {
+		if _, _, err := p.fill(Call{}); err != nil {
 			return nil, api.StepPlan{}, err
 		}
 		r := &httpRun{env: env, p: *p, repeat: info.Repeat}
@@ -90,7 +92,7 @@ func (p *httpParams) info() (api.ActionInfo, error) {
 	}
 	if p.Method == http.MethodGet || p.Method == http.MethodHead {
 		info.Repeat, info.Effect, info.Danger = api.Idempotent, api.EffectObserve, api.D0
-		if len(p.Body) > 0 {
+		if len(p.Body) > 0 || len(p.Form) > 0 {
 			return info, fmt.Errorf("a %s has no body", p.Method)
 		}
 		return info, nil
@@ -124,6 +126,26 @@ func bodyValues(call Call) map[string]any {
 	return map[string]any{"key": call.Key, "remediation": call.Remediation, "incident": call.Incident, "step": call.Step}
 }
 
+// fill makes the body of a call, and names its media type.
+func (p *httpParams) fill(call Call) (body []byte, media string, err error) {
+	if len(p.Form) == 0 {
+		body, err = fillBody(p.Body, bodyValues(call))
+		return body, "application/json", err
+	}
+	if len(p.Body) > 0 {
+		return nil, "", errors.New("give body or form, not both")
+	}
+	form := url.Values{}
+	for name, template := range p.Form { // order does not matter: Encode sorts
+		v, err := fillTree(template, bodyValues(call))
+		if err != nil {
+			return nil, "", fmt.Errorf("form: %s: %w", name, err)
+		}
+		form.Set(name, fmt.Sprint(v))
+	}
+	return []byte(form.Encode()), "application/x-www-form-urlencoded", nil
+}
+
 type httpRun struct {
 	env    *Env
 	p      httpParams
@@ -138,7 +160,7 @@ func (r *httpRun) Run(ctx context.Context, call Call) (out api.Outcome) {
 	if err != nil {
 		return failed("%s; nothing was sent", err)
 	}
-	if q.body, err = fillBody(r.p.Body, bodyValues(call)); err != nil {
+	if q.body, q.media, err = r.p.fill(call); err != nil {
 		return failed("%s; nothing was sent", err)
 	}
 	if r.repeat == api.Keyed || r.repeat == api.Queryable {
