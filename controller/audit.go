@@ -21,7 +21,8 @@ type AuditReport struct {
 	OK       bool     `json:"ok"`
 	Entries  int64    `json:"entries"`
 	Text     string   `json:"text"`               // one sentence
-	Problems []string `json:"problems,omitempty"` // each names the entry, row or page that does not fit
+	Problems []string `json:"problems,omitempty"` // each names the entry, row, page or member of a pack that does not fit
+	Notes    []string `json:"notes,omitempty"`    // what the check could not prove
 }
 
 // AuditVerify checks the whole log of a data folder, beside a running controller or without one. keyFile is a copy of key.pub
@@ -59,8 +60,8 @@ func reportOf(entries int64, signed string, damages []audit.Damage) AuditReport 
 	return r
 }
 
-// AuditVerifyFile checks a proof of one entry (AuditProve) or an export of the whole log (AuditExport) with nothing but the
-// public key in keyFile.
+// AuditVerifyFile checks a proof of one entry (AuditProve), an export of the whole log (AuditExport) or the evidence of an
+// incident (AuditPack) with nothing but the public key in keyFile.
 func AuditVerifyFile(path, keyFile string) (AuditReport, error) {
 	key, err := os.ReadFile(keyFile)
 	if err != nil {
@@ -73,6 +74,9 @@ func AuditVerifyFile(path, keyFile string) (AuditReport, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return AuditReport{}, &api.Error{Code: api.CodeNotFound, Message: "read the proof", Err: err}
+	}
+	if bytes.HasPrefix(data, gzipHead[:2]) {
+		return verifyPack(data, strings.TrimSpace(string(key)), verifier), nil
 	}
 	if bytes.HasPrefix(data, []byte("{")) {
 		checkpoint, damages, err := audit.VerifyExport(bytes.NewReader(data), verifier)

@@ -3,9 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/backstay/backstay/api"
@@ -28,7 +30,7 @@ func newAuditVerify() *cobra.Command {
 		Long: `Without an argument the whole log in the data folder is checked: every entry against the Merkle tree, the tree against the signed
 checkpoint, the checkpoint against the one that was published last. What does not fit is named by entry. Exit code 7 when anything does not fit.
 
-With a FILE (written by audit prove or audit export) that is checked with nothing but the public key: --key is the file key.pub of the data folder,
+With a FILE (written by audit prove, audit export or audit export --incident) that is checked with nothing but the public key: --key is the file key.pub of the data folder,
 which others should have a copy of.
 
 The log is signed with a key that lies beside it: it proves tampering to everybody but whoever owns both. Then it says "locally signed". Where a
@@ -63,6 +65,9 @@ witness in other hands has cosigned the log (backstay run --witness), it says "w
 			}
 			if report.OK {
 				fmt.Fprintf(w, "%s  %s\n", p.green("OK"), report.Text)
+			}
+			for _, note := range report.Notes {
+				fmt.Fprintln(w, p.dim("note: "+note))
 			}
 		}
 		if !report.OK {
@@ -123,25 +128,50 @@ func newAuditShow() *cobra.Command {
 func newAuditExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write the log as JSON lines, the signed checkpoint last, for archives and auditors",
-		Args:  cobra.NoArgs,
+		Short: "Write the log, or the evidence of one incident, for archives and auditors",
+		Long: `Without --incident the whole log is written as JSON lines, the signed checkpoint last.
+
+With --incident one evidence pack (.tar.gz) is written: what the playbooks said, who approved, what was done and seen when, before and after,
+and for every entry a proof that it is in the signed log. README.txt in it says in plain words what it is and how to check it.`,
+		Example: `  backstay audit export -o log.jsonl
+  backstay audit export --incident inc-1a2b3c4d -o evidence.tar.gz
+  backstay audit verify evidence.tar.gz --key key.pub     # on any machine, offline`,
+		Args: cobra.NoArgs,
 	}
-	path := cmd.Flags().String("to", "-", "file to write; - is stdout")
+	var path string
+	cmd.Flags().StringVarP(&path, "output", "o", "-", "file to write; - is stdout")
+	cmd.Flags().StringVar(&path, "to", "-", "the same as --output")
+	incident := cmd.Flags().String("incident", "", "write the evidence of this incident instead of the whole log")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *path == "-" {
-			return controller.AuditExport(cmd.Context(), dataDir(cmd), cmd.OutOrStdout())
+		write := func(w io.Writer) error { return controller.AuditExport(cmd.Context(), dataDir(cmd), w) }
+		if *incident != "" {
+			write = func(w io.Writer) error { return controller.AuditPack(cmd.Context(), dataDir(cmd), *incident, w) }
 		}
-		f, err := os.OpenFile(*path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return fmt.Errorf("export the log: %w", err)
+		if path != "-" {
+			return writeNew(path, write)
 		}
-		if err := controller.AuditExport(cmd.Context(), dataDir(cmd), f); err != nil {
-			_ = f.Close() // the export's own error says more
-			return err
+		if f, isFile := cmd.OutOrStdout().(*os.File); *incident != "" && isFile && isatty.IsTerminal(f.Fd()) {
+			return api.Errorf(api.CodeUsage, "an evidence pack is no text: name a file with -o evidence.tar.gz")
 		}
-		return f.Close()
+		return write(cmd.OutOrStdout())
 	}
 	return cmd
+}
+
+// writeNew writes a file that is not there yet. Where writing goes wrong nothing is left behind.
+func writeNew(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return &api.Error{Code: api.CodeConflict, Message: "write " + path, Err: err, Hint: "name a file that is not there yet, with -o"}
+	}
+	err = write(f)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = os.Remove(path) // half a file is none
+	}
+	return err
 }
 
 func newAuditProve() *cobra.Command {
