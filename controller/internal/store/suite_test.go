@@ -1,0 +1,85 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// suite counts the runs of one of the long suites and what was broken in them. They are short within go test, and long where
+// BACKSTAY_SOAK is set; BACKSTAY_SEED repeats one.
+type suite struct {
+	t    *testing.T
+	name string
+	hold string // what must hold
+	runs int    // how many
+	seed uint64
+
+	mu     sync.Mutex
+	broken int
+}
+
+func newSuite(t *testing.T, name, hold string, short, long int) *suite {
+	t.Helper()
+	s := &suite{t: t, name: name, hold: hold, runs: short, seed: rand.Uint64()}
+	if os.Getenv("BACKSTAY_SOAK") != "" {
+		s.runs = long
+	}
+	if text := os.Getenv("BACKSTAY_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		must(t, err)
+		s.seed = seed
+	}
+	t.Logf("seed %d", s.seed)
+	return s
+}
+
+// rnd gives the chance of one run: the same for the same seed.
+func (s *suite) rnd(run int) *rand.Rand { return rand.New(rand.NewPCG(s.seed, uint64(run))) }
+
+// fail counts a broken run and says what broke.
+func (s *suite) fail(run int, format string, args ...any) {
+	s.t.Helper()
+	s.mu.Lock()
+	s.broken++
+	few := s.broken <= 10
+	s.mu.Unlock()
+	if few {
+		s.t.Errorf("run %d of seed %d: %s", run, s.seed, fmt.Sprintf(format, args...))
+	}
+}
+
+// report prints the line of the table, and adds it to the file that BACKSTAY_SUITES names.
+func (s *suite) report(details string, args ...any) {
+	s.t.Helper()
+	line := fmt.Sprintf("%s | %d | %s | %d", s.name, s.runs, s.hold, s.broken)
+	s.t.Logf("%s", line)
+	s.t.Logf(details, args...)
+	if s.broken > 0 {
+		s.t.Fail()
+	}
+	if path := os.Getenv("BACKSTAY_SUITES"); path != "" {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		must(s.t, err)
+		defer f.Close()
+		_, err = f.WriteString(line + "\n")
+		must(s.t, err)
+	}
+}
+
+// eachRun runs them on both cores.
+func (s *suite) eachRun(run func(run int, rnd *rand.Rand)) {
+	const workers = 2
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for n := w; n < s.runs; n += workers {
+				run(n, s.rnd(n))
+			}
+		})
+	}
+	wg.Wait()
+}
