@@ -94,4 +94,14 @@ type Expectation struct {
 	OK     int           `json:"ok"`             // good runs in a row that each probe must show, all newer than the start
 	Within time.Duration `json:"within"`         // by then
 	Hold   time.Duration `json:"hold,omitempty"` // and without a bad run or an open anomaly for this long
+
+	// A run counts as good only where its value also meets these; a run whose value cannot be trusted meets none.
+	Equals *float64 `json:"equals,omitempty"`
+	Below  *float64 `json:"below,omitempty"`
+	Above  *float64 `json:"above,omitempty"`
+
+	Values bool `json:"values,omitempty"` // report the last value of each probe as a fact named by ValueFact
 }
+
+// ValueFact names the fact that carries a probe's value.
+func ValueFact(probe string) string { return "value/" + probe }

@@ -247,8 +247,8 @@ type PlaybookSpec struct {
 	Limits   Limits  `json:"limits,omitempty" doc:"Blast radius in business units."`
 	Calendar string  `json:"calendar,omitempty" doc:"No action in a freeze of this calendar, none close to its cut-offs."`
 	// +kubebuilder:validation:MinItems=1
-	Steps  []Step `json:"steps" rule:"required" doc:"What it does, in order."`
-	Verify Verify `json:"verify,omitempty" doc:"What must be true afterwards, and for how long."`
+	Steps  []Step  `json:"steps" rule:"required" doc:"What it does, in order."`
+	Verify Verify  `json:"verify,omitempty" doc:"What must be true afterwards, and for how long."`
 	Totals []Total `json:"totals,omitempty" doc:"Control totals: sums that must be the same after the last step as before the first."`
 	// +kubebuilder:default="undo"
 	Otherwise string   `json:"otherwise,omitempty" default:"undo" doc:"When a step fails or verification does not pass: undo, stop, or the name of the next playbook."`
@@ -281,8 +281,8 @@ type Confirm struct {
 type Limits struct {
 	Runs           Rate     `json:"runs,omitempty" doc:"Most runs in a time, such as 2 per 1h."`
 	Cooldown       Duration `json:"cooldown,omitempty" doc:"Shortest time between two runs of this playbook."`
-	CooldownTarget Duration `json:"cooldownTarget,omitempty" doc:"Shortest time since any playbook acted on one of the same targets."`
-	CooldownAll    Duration `json:"cooldownAll,omitempty" doc:"Shortest time since any playbook acted on anything."`
+	CooldownTarget Duration `json:"cooldownTarget,omitzero" doc:"Shortest time since any playbook acted on one of the same targets."`
+	CooldownAll    Duration `json:"cooldownAll,omitzero" doc:"Shortest time since any playbook acted on anything."`
 	// +kubebuilder:validation:Minimum=0
 	Items  int64    `json:"items,omitempty" rule:"min=0" doc:"Most items (messages, invoices, rows) one run may touch."`
 	Amount Money    `json:"amount,omitempty" doc:"Most money one run may touch, in minor units per currency."`

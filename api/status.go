@@ -100,6 +100,9 @@ type PlaybookStatus struct {
 	ModeWhy       string    `json:"modeWhy,omitempty"`     // and why they allow less
 	ApprovedBy    []string  `json:"approvedBy,omitempty"`
 	ApprovedUntil time.Time `json:"approvedUntil,omitzero"`
+
+	Demoted string `json:"demoted,omitempty"` // why it only suggests, until a person acknowledges or it is changed
+	Unacked string `json:"unacked,omitempty"` // the run that a person must acknowledge before it runs again
 }
 
 // Status is the controller at a glance.

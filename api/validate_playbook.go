@@ -39,6 +39,41 @@ func (v *validator) playbook(p *Playbook) {
 	if spec.Limits.Runs.N > 0 && spec.Limits.Runs.Per < time.Second {
 		v.error(o, "spec.limits.runs", "out-of-range", fmt.Sprintf("%s is no limit", spec.Limits.Runs), "write a number of runs in minutes or hours, such as 2 per 1h")
 	}
+	v.budgets(o, &spec.Limits)
+	v.totals(o, spec)
+}
+
+// budgets holds each budget to bounding something, and something that the bound of one run leaves room for.
+func (v *validator) budgets(o object, l *Limits) {
+	for i := range l.Within {
+		b, path := &l.Within[i], fmt.Sprintf("spec.limits.within[%d]", i)
+		if b.Runs == 0 && b.Items == 0 && len(b.Amount) == 0 && b.Share.PPM == 0 {
+			v.error(o, path, "no-limit", "it bounds nothing", "add runs, items, amount or share")
+		}
+		if b.Items > 0 && l.Items > b.Items {
+			v.warn(o, path+".items", "never-reached", fmt.Sprintf("one run may touch %d items, but all runs in %s only %d", l.Items, b.Per, b.Items), "lower limits.items or raise this")
+		}
+		for _, c := range l.Amount.Currencies() {
+			if len(b.Amount) > 0 && l.Amount[c] > b.Amount[c] {
+				v.warn(o, path+".amount", "never-reached", fmt.Sprintf("one run may touch %s, but all runs in %s only %s", formatAmount(l.Amount[c], c), b.Per, formatAmount(b.Amount[c], c)), "lower limits.amount or raise this; a currency that is not named is not allowed at all")
+			}
+		}
+	}
+}
+
+// totals checks the control totals.
+func (v *validator) totals(o object, spec *PlaybookSpec) {
+	names := make([]string, len(spec.Totals))
+	for i := range spec.Totals {
+		names[i] = spec.Totals[i].Name
+		for k, probe := range spec.Totals[i].Probes {
+			v.ref(o, fmt.Sprintf("spec.totals[%d].probes[%d]", i, k), KindProbe, probe)
+			if slices.Contains(spec.Totals[i].Probes[:k], probe) {
+				v.error(o, fmt.Sprintf("spec.totals[%d].probes[%d]", i, k), "duplicate", fmt.Sprintf("the probe %s is added up twice", probe), "name each probe once")
+			}
+		}
+	}
+	v.unique(o, "spec.totals", names)
 }
 
 func (v *validator) trigger(o object, on *Trigger) {
@@ -109,13 +144,17 @@ func (v *validator) step(o object, path string, s *Step, spec *PlaybookSpec) {
 		v.error(o, path+".do", "unknown-action", fmt.Sprintf("there is no action %q", s.Do), suggest(s.Do, v.cat.actionNames(), "actions"))
 		return
 	}
+	if s.Ask != "" && action.Effect == EffectObserve && action.Danger == D0 {
+		v.warn(o, path+".ask", "ask-ignored", fmt.Sprintf("ask is not looked at here: the action %s touches nothing that a person could approve", s.Do), "ask at the step that acts, or add a step with do: ask")
+	}
 	limits := spec.Limits
+	bounded := slices.ContainsFunc(limits.Within, func(b Budget) bool { return b.Items > 0 || len(b.Amount) > 0 || b.Share.PPM > 0 })
 	switch {
 	case action.Danger == D5:
 		v.error(o, path+".do", "never-automated", fmt.Sprintf("the action %s is of danger class D5: it is never automated, in any mode", s.Do), "tell a person with notify or ask instead")
 	case action.Danger == D4 && spec.Mode == ModeAuto:
 		v.warn(o, path+".do", "needs-people", fmt.Sprintf("the action %s is of danger class D4: two people are asked each time, also in mode auto", s.Do), "write mode: approve, so that nobody expects otherwise")
-	case action.Counts && action.Danger >= D3 && spec.Mode == ModeAuto && limits.Items == 0 && len(limits.Amount) == 0 && limits.Share.PPM == 0:
+	case action.Counts && action.Danger >= D3 && spec.Mode == ModeAuto && limits.Items == 0 && len(limits.Amount) == 0 && limits.Share.PPM == 0 && !bounded:
 		v.warn(o, path+".do", "no-limit", fmt.Sprintf("the action %s may touch any number of items and any amount", s.Do), "add limits: {items: ..., amount: {...}} or share:")
 	}
 }

@@ -59,7 +59,7 @@ var ask = Action{
 
 var expectInfo = api.ActionInfo{
 	Name: "expect", Version: "1", Effect: api.EffectObserve, Danger: api.D0, Repeat: api.Idempotent,
-	Summary: "Waits until probes show that the steps before have worked, and fails where they do not in time.",
+	Summary: "Waits until probes show that the steps before have worked, or that work in flight has come to rest, and fails where they do not in time.",
 }
 
 type expectParams struct {
@@ -68,6 +68,9 @@ type expectParams struct {
 	OK     int          `json:"ok,omitempty" rule:"min=1,max=1000" default:"1" doc:"Good runs in a row that each must show, all newer than the start of this step."`
 	Within api.Duration `json:"within,omitempty" rule:"min=100ms,max=1d" default:"60s" doc:"By then."`
 	Hold   api.Duration `json:"hold,omitempty" doc:"And without a bad run or an open anomaly for this long."`
+	Equals *float64     `json:"equals,omitempty" doc:"Only runs with exactly this value count as good: 0 for a queue of work in flight that must have run dry."`
+	Below  *float64     `json:"below,omitempty" doc:"Only runs with a value below this count as good."`
+	Above  *float64     `json:"above,omitempty" doc:"Only runs with a value above this count as good."`
 }
 
 var expect = Action{
@@ -85,8 +88,12 @@ var expect = Action{
 		if p.Hold.Duration > 24*time.Hour {
 			return nil, api.StepPlan{}, errors.New("hold is longer than a day")
 		}
+		if p.Equals != nil && (p.Below != nil || p.Above != nil) || p.Below != nil && p.Above != nil && *p.Above >= *p.Below {
+			return nil, api.StepPlan{}, errors.New("no value meets all of equals, below and above; give equals alone, or below greater than above")
+		}
 		plan := planOf(step, expectInfo)
-		plan.Control.Expect = &api.Expectation{Probes: probes, OK: max(p.OK, 1), Within: p.Within.Duration, Hold: p.Hold.Duration}
+		plan.Control.Expect = &api.Expectation{Probes: probes, OK: max(p.OK, 1), Within: p.Within.Duration, Hold: p.Hold.Duration,
+			Equals: p.Equals, Below: p.Below, Above: p.Above}
 		return nil, plan, nil
 	},
 }

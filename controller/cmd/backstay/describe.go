@@ -162,10 +162,13 @@ func describePlaybook(w io.Writer, s api.PlaybookStatus) {
 	field(w, "Trigger", s.Trigger)
 	field(w, "Digest", s.Digest)
 	field(w, "Runs", fmt.Sprint(s.Runs))
-	for _, end := range []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed} {
+	for _, end := range []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed, api.EndTold} {
 		if n := s.Ends[end]; n > 0 {
 			fmt.Fprintf(w, "  %-14s %d\n", end, n)
 		}
+	}
+	if s.Unacked != "" {
+		field(w, "Waits", p.amber("until a person acknowledges "+s.Unacked+": backstay ack "+s.Name))
 	}
 	field(w, "Last run", stamp(s.LastRun))
 	field(w, "Held back", fmt.Sprint(s.Refused))

@@ -64,7 +64,7 @@ func writeWhy(w io.Writer, why api.Why) {
 func writeEntry(w io.Writer, p painter, e api.Entry) {
 	kind := fmt.Sprintf("%-20s", e.Kind)
 	switch {
-	case e.Refusal != nil || e.Kind == api.EntryStepUncertain || e.Kind == api.EntryStepHandedOver || e.Kind == api.EntryPaused:
+	case e.Refusal != nil || e.Kind == api.EntryStepUncertain || e.Kind == api.EntryStepHandedOver || e.Kind == api.EntryPaused || e.Kind == api.EntryDemoted:
 		kind = p.amber(kind)
 	case e.Kind == api.EntryAnomalyOpened || e.Kind == api.EntryIncidentOpened || e.Kind == api.EntryInvariant:
 		kind = p.red(kind)
@@ -118,7 +118,10 @@ func nextPass(r *api.Refusal) string {
 	waiting := map[api.Guard]string{
 		api.GuardConfirm: "when another signal agrees", api.GuardFlight: "when the other one has ended", api.GuardPause: "when the pause is lifted",
 		api.GuardUnknown: "when the probe can see again", api.GuardStorm: "when fewer probes are ill", api.GuardInDoubt: "when a person has settled it",
-		api.GuardWhen: "when its condition is true", api.GuardHalted: "after a restart", api.GuardMode: "when people trust it with more",
+		api.GuardWhen: "when its condition is true", api.GuardHalted: "when a person resumes all automation", api.GuardAck: "when a person acknowledges its last run",
+		api.GuardDemoted: "when a person acknowledges it, or it is changed or approved anew", api.GuardLadder: "when the one before it ends badly",
+		api.GuardTold: "in the next incident", api.GuardTotals: "when the probes of its control totals can be read", api.GuardCooldown: "when the other one has ended for long enough",
+		api.GuardApproval: "when people say yes", api.GuardMode: "when people trust it with more",
 	}
 	if text := waiting[r.Guard]; text != "" {
 		return text

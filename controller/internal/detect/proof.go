@@ -3,6 +3,7 @@ package detect
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 // First each probe must show so many good runs in a row, all newer than the start, by the deadline. Where a hold is asked for,
 // it then begins, once no fed anomaly is open on those probes: a bad run or an open anomaly sends it back to the beginning, and
 // past the deadline that is the end. Silence proves nothing: the hold passes only with a good run inside it on each probe, and with
-// each probe's last run good; it waits for those as long again as the deadline gave. Unknown runs neither help nor break.
+// each probe's last run good; it waits for those as long again as the deadline gave. Unknown runs neither help nor break. Where
+// values are expected too, a good run whose value is another counts as bad.
 type Proof struct {
 	want   api.Expectation
 	start  time.Time
@@ -32,6 +34,7 @@ type provedProbe struct {
 	streak int // good runs in a row
 	fresh  int // good runs inside the hold
 	last   api.Verdict
+	value  float64
 	at     time.Time // of the last run that counts
 	reason string
 }
@@ -66,7 +69,13 @@ func (p *Proof) Observe(o *api.Observation) {
 	}
 	x := &p.probes[i]
 	x.at, x.last, x.reason = o.At, o.Verdict, o.Reason
-	switch o.Verdict {
+	if o.Verdict == api.OK {
+		x.value = o.Value
+		if why := p.wrongValue(o.Value); why != "" {
+			x.last, x.reason = api.Bad, why
+		}
+	}
+	switch x.last {
 	case api.OK:
 		x.streak++
 		if !p.held.IsZero() {
@@ -74,7 +83,7 @@ func (p *Proof) Observe(o *api.Observation) {
 		}
 	case api.Bad:
 		x.streak = 0
-		p.broken(o.At, fmt.Sprintf("%s was bad again during the hold%s", x.name, because(o.Reason)))
+		p.broken(o.At, fmt.Sprintf("%s was bad again during the hold%s", x.name, because(x.reason)))
 	default:
 		x.last = api.Unknown
 	}
@@ -222,12 +231,31 @@ func (p *Proof) facts() []api.Fact {
 			value = fmt.Sprintf("%d good in a row, last %s at %s%s", x.streak, x.last, x.at.UTC().Format(time.RFC3339), because(x.reason))
 		}
 		facts = append(facts, api.Fact{Name: x.name, Value: value})
+		if p.want.Values && x.last == api.OK {
+			facts = append(facts, api.Fact{Name: api.ValueFact(x.name), Value: strconv.FormatFloat(x.value, 'g', -1, 64)})
+		}
 	}
 	if len(p.open) > 0 {
 		facts = append(facts, api.Fact{Name: "open anomalies", Value: strings.Join(p.open, ", ")})
 	}
 	return facts
 }
+
+// wrongValue says why a value is not the one that is expected; empty where it is. NaN is none.
+func (p *Proof) wrongValue(v float64) string {
+	w := &p.want
+	switch {
+	case w.Equals != nil && !(v == *w.Equals):
+		return fmt.Sprintf("its value is %s, not %s", plainNumber(v), plainNumber(*w.Equals))
+	case w.Below != nil && !(v < *w.Below):
+		return fmt.Sprintf("its value is %s, not below %s", plainNumber(v), plainNumber(*w.Below))
+	case w.Above != nil && !(v > *w.Above):
+		return fmt.Sprintf("its value is %s, not above %s", plainNumber(v), plainNumber(*w.Above))
+	}
+	return ""
+}
+
+func plainNumber(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 func (p *Proof) names() string {
 	names := make([]string, len(p.probes))

@@ -42,16 +42,18 @@ func (s *State) apply(e *api.Entry) error {
 		err = s.applyChoice(e)
 	case api.EntryRemediationOpened:
 		err = s.applyOpened(e)
-	case api.EntryRemediationEnded, api.EntryVerifyStarted, api.EntryVerifyEnded:
+	case api.EntryRemediationEnded, api.EntryVerifyStarted, api.EntryVerifyEnded, api.EntryMeasured:
 		err = s.applyRemediation(e)
 	case api.EntryAsked, api.EntryDecided, api.EntryLapsed:
 		err = s.applyPeople(e)
 	case api.EntryStepSkipped, api.EntryStepRefused, api.EntryStepIntended, api.EntryStepEnded, api.EntryStepUncertain,
 		api.EntryStepReconciled, api.EntryStepRepeated, api.EntryStepHandedOver:
 		err = s.applyStep(e)
-	case api.EntryUndoIntended, api.EntryUndoEnded:
+	case api.EntryUndoIntended, api.EntryUndoEnded, api.EntryUndoVerified:
 		err = s.applyUndo(e)
-	default: // stopped, notified, late results, and kinds of a newer version: evidence only
+	case api.EntryDemoted:
+		err = s.applyDemoted(e)
+	default: // stopped, notified, late results, refused words, and kinds of a newer version: evidence only
 	}
 	if err != nil {
 		return err
@@ -194,7 +196,7 @@ func (s *State) applyChoice(e *api.Entry) error {
 		return nil
 	case e.Refusal == nil:
 		return errIllegal
-	case e.Decision != nil: // a person's word was refused, not a playbook
+	case e.Decision != nil: // of an older version: a person's word was refused, not a playbook
 		return nil
 	}
 	b := s.book(e.Playbook)
@@ -243,29 +245,49 @@ func (s *State) applyOpened(e *api.Entry) error {
 		inc.Rung, inc.RungOn = "", ""
 	}
 	s.d.Runs = append(s.d.Runs, run{ID: r.ID, Playbook: p.Name, Incident: inc.ID, At: e.At, Targets: p.Targets})
+	s.kept[p.Name]++
 	s.trimRuns(p, e.At)
 	b := s.book(p.Name)
 	b.Runs++
 	b.LastRun = e.At
+	if b.Digest != p.Digest {
+		b.Digest, b.Streak = p.Digest, 0
+	}
 	return nil
 }
 
 // trimRuns forgets runs that no limit can count any more.
 func (s *State) trimRuns(p *plan, at time.Time) {
-	own := 0
-	for _, q := range s.d.Runs {
-		if q.Playbook == p.Name {
-			own++
-		}
+	excess := s.kept[p.Name] - keepRunsCount
+	if excess <= 0 && at.Sub(s.d.Runs[0].At) <= keepRuns {
+		return
 	}
-	excess := own - max(keepRunsCount, int(min(p.Limits.Runs.N, 1<<20)))
+	var folded run // of this playbook, into its next one: nothing that a budget counts is forgotten, it only leaves later
 	s.d.Runs = slices.DeleteFunc(s.d.Runs, func(q run) bool {
-		if q.Playbook == p.Name && excess > 0 {
-			excess--
-			return true
+		gone := at.Sub(q.until(at)) > keepRuns
+		if q.Playbook == p.Name && excess > 0 && !q.Ended.IsZero() {
+			if excess--; !gone {
+				folded.fold(&q)
+				gone = true
+			}
 		}
-		return at.Sub(q.At) > keepRuns
+		if gone {
+			s.kept[q.Playbook]--
+		}
+		return gone
 	})
+	if folded.More > 0 {
+		i := slices.IndexFunc(s.d.Runs, func(q run) bool { return q.Playbook == p.Name })
+		q := &s.d.Runs[i] // the one that was just opened is there at least
+		q.Items, q.Total, q.More, q.Acted = plus(q.Items, folded.Items), max(q.Total, folded.Total), plus(q.More, folded.More), q.Acted || folded.Acted
+		q.Amount = lean(q.Amount.Plus(folded.Amount))
+	}
+}
+
+// fold adds what an older run counts for.
+func (f *run) fold(q *run) {
+	f.Items, f.Total, f.More, f.Acted = plus(f.Items, q.Items), max(f.Total, q.Total), plus(f.More, 1+q.More), f.Acted || q.Acted
+	f.Amount = f.Amount.Plus(q.Amount)
 }
 
 func (s *State) applyRemediation(e *api.Entry) error {
@@ -274,6 +296,8 @@ func (s *State) applyRemediation(e *api.Entry) error {
 		return errIllegal
 	}
 	switch e.Kind {
+	case api.EntryMeasured:
+		return r.applyMeasured(e)
 	case api.EntryVerifyStarted:
 		r.Proving = e.At
 	case api.EntryVerifyEnded:
@@ -291,15 +315,29 @@ func (s *State) applyRemediation(e *api.Entry) error {
 			b.Ends = map[api.RemediationEnd]int64{}
 		}
 		b.Ends[e.End]++
-		for i := range s.d.Runs {
-			if s.d.Runs[i].ID == r.ID {
-				s.d.Runs[i].Ended = e.At
-			}
+		b.trust(r, e)
+		if q := s.runOf(r.ID); q != nil {
+			q.Ended = e.At
+			s.longest = max(s.longest, q.Ended.Sub(q.At))
 		}
 		inc := s.byID[r.Incident]
 		if inc != nil && r.Plan.next() != "" && (e.End == api.EndNotVerified || e.End == api.EndFailed || e.End == api.EndBlocked) {
 			inc.Rung, inc.RungOn = r.Plan.next(), r.Trigger
 		}
+	}
+	return nil
+}
+
+// applyDemoted has a playbook only suggest.
+func (s *State) applyDemoted(e *api.Entry) error {
+	r := s.rems[e.Remediation]
+	if r == nil || e.Playbook != r.Plan.Name {
+		return errIllegal
+	}
+	b := s.book(e.Playbook)
+	b.Demoted = &mark{At: e.At, Remediation: r.ID, Digest: r.Plan.Digest, End: r.End, Runs: b.Streak}
+	if a := r.Plan.Approval; a != nil {
+		b.Demoted.Until = a.Expires
 	}
 	return nil
 }

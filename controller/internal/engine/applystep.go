@@ -46,13 +46,17 @@ func (s *State) applyStep(e *api.Entry) error {
 		}
 		st.intend(e)
 		s.d.Fence = max(s.d.Fence, e.Intent.Fence)
+		s.reserve(r, st, e.Intent.Items, e.Intent.Amount)
+		if run := s.runOf(r.ID); run != nil && q.danger() > api.D0 {
+			run.Acted, run.Total = true, max(run.Total, r.total())
+		}
 	case api.EntryStepEnded:
 		answered := st.Approved && q.Plan.Control.Ask != nil // a question is done by its yes: nothing is called
 		if e.Outcome == nil || e.Outcome.Result != api.ResultDone && st.Open > 0 || !flying && !fresh && st.State != api.StepAsking && !(st.State == api.StepUncertain && st.Absent) || fresh && e.Outcome.Result == api.ResultDone && !answered {
 			return errIllegal
 		}
 		st.end(e, q)
-		r.count(e.Outcome)
+		s.touched(r, q, st, e.Outcome, false)
 	case api.EntryStepUncertain:
 		if !flying {
 			return errIllegal
@@ -70,7 +74,7 @@ func (s *State) applyStep(e *api.Entry) error {
 		st.Outcome = e.Outcome
 		if e.Outcome.Result == api.ResultDone {
 			st.State, st.Ended, st.No = api.StepReconciled, e.At, nil
-			r.count(e.Outcome)
+			s.touched(r, q, st, e.Outcome, true)
 		} else {
 			st.Absent, st.Open = true, 0
 		}
@@ -91,12 +95,6 @@ func targetsOf(p *plan, q *planned) []string {
 		return q.Plan.Targets
 	}
 	return p.Targets
-}
-
-// count adds what an attempt touched to what the remediation may still touch.
-func (r *remediation) count(o *api.Outcome) {
-	r.Items += o.Items
-	r.Amount = r.Amount.Plus(o.Amount)
 }
 
 // forGood tells whether a refusal ends the step, or holds it back for a while.
@@ -176,6 +174,17 @@ func (s *State) applyUndo(e *api.Entry) error {
 	if st == nil || r.End != "" {
 		return errIllegal
 	}
+	if e.Kind == api.EntryUndoVerified {
+		if e.Outcome == nil || st.UndoState != api.StepDone || st.UndoProved {
+			return errIllegal
+		}
+		st.UndoText = e.Text
+		if st.UndoProved = e.Outcome.Result == api.ResultDone; !st.UndoProved {
+			st.UndoState = api.StepHandedOver
+			s.d.Doubts = append(s.d.Doubts, doubt{r.ID, q.Name, targetsOf(r.Plan, q)})
+		}
+		return nil
+	}
 	if e.Kind == api.EntryUndoIntended {
 		if e.Intent == nil || st.UndoState == api.StepDone || st.UndoState == api.StepIntended || !st.ran() {
 			return errIllegal
@@ -223,6 +232,11 @@ func (st *step) partial() bool {
 
 // applyPeople takes questions, answers and silence.
 func (s *State) applyPeople(e *api.Entry) error {
+	if e.Kind == api.EntryDecided && e.Decision != nil && e.Decision.Verb == api.VerbAck {
+		b := s.book(e.Playbook)
+		b.Streak, b.Demoted, b.Unacked = 0, nil, nil
+		return nil
+	}
 	r, _, st := s.find(e)
 	if r == nil || e.Step != "" && st == nil {
 		return errIllegal
@@ -260,6 +274,10 @@ func (s *State) decide(r *remediation, st *step, e *api.Entry) error {
 			return errIllegal
 		}
 		s.d.Doubts = slices.DeleteFunc(s.d.Doubts, func(x doubt) bool { return x.Remediation == r.ID && x.Step == e.Step })
+		if d.Verb == api.VerbVoid && st.UndoState != api.StepHandedOver {
+			s.reserve(r, st, 0, nil)
+		}
+		st.Held, st.HeldAmount = 0, nil // settled: what was reserved counts for good
 		if r.End != "" || st.State != api.StepHandedOver {
 			return nil
 		}

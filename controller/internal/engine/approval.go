@@ -23,6 +23,11 @@ type Approval struct {
 func (s *State) allowed(i int) (api.Mode, string) {
 	p := s.cfg.plans[i]
 	a := p.Approval
+	if p.Mode.Rank() > api.ModeSuggest.Rank() {
+		if why := s.demoted(p); why != "" {
+			return api.ModeSuggest, why
+		}
+	}
 	if a == nil {
 		return p.Mode, ""
 	}

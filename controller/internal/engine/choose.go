@@ -62,7 +62,8 @@ func (s *State) choose(inc *incident) {
 		}
 	}
 	for _, i := range order {
-		if s.cfg.plans[i].Name != inc.Rung && s.waitsForUpper(inc, i, trigger) {
+		if up := s.waitsForUpper(inc, i, trigger); up != "" && s.cfg.plans[i].Name != inc.Rung {
+			s.refuse(inc, s.cfg.plans[i], *refusal(api.GuardLadder, time.Time{}, "playbook %s goes first, and this one follows only where that ends badly", up), "Playbook "+s.cfg.plans[i].Name+" did not run")
 			continue
 		}
 		s.consider(inc, i, *trigger[i])
@@ -70,8 +71,8 @@ func (s *State) choose(inc *incident) {
 }
 
 // waitsForUpper tells whether a playbook is a lower rung whose turn has not come: the playbook above it is triggered too
-// and has not yet ended badly in this incident.
-func (s *State) waitsForUpper(inc *incident, i int, trigger map[int]*api.Anomaly) bool {
+// and has not yet ended badly in this incident. It gives the name of that one.
+func (s *State) waitsForUpper(inc *incident, i int, trigger map[int]*api.Anomaly) string {
 	for _, up := range s.cfg.uppers[s.cfg.plans[i].Name] {
 		if mode, _ := s.allowed(up); up == i || trigger[up] == nil || mode.Rank() <= api.ModeSuggest.Rank() {
 			continue
@@ -81,10 +82,10 @@ func (s *State) waitsForUpper(inc *incident, i int, trigger map[int]*api.Anomaly
 			return r != nil && r.Plan.Name == s.cfg.plans[up].Name && r.End != "" && r.End != api.EndVerified && r.End != api.EndCancelled
 		})
 		if !tried {
-			return true
+			return s.cfg.plans[up].Name
 		}
 	}
-	return false
+	return ""
 }
 
 // consider holds one playbook against its guards: it runs, waits for people, is recorded, or is refused.
@@ -121,7 +122,11 @@ func (s *State) consider(inc *incident, i int, a api.Anomaly) {
 	}
 	if only {
 		if why != "" {
-			s.refuse(inc, p, *refusal(api.GuardApproval, time.Time{}, "%s", why), "Playbook "+p.Name+" may only suggest")
+			guard := api.GuardApproval
+			if why == s.demoted(p) {
+				guard = api.GuardDemoted
+			}
+			s.refuse(inc, p, *refusal(guard, time.Time{}, "%s", why), "Playbook "+p.Name+" may only suggest")
 		}
 		s.say(inc, p)
 		return
@@ -181,8 +186,8 @@ func stepNames(p *plan) string {
 func (s *State) begin(inc *incident, i int, a api.Anomaly) {
 	p := s.cfg.plans[i]
 	nth := 0
-	for _, q := range s.d.Runs {
-		if q.Playbook == p.Name && q.Incident == inc.ID {
+	for _, id := range inc.Remediations {
+		if r := s.rems[id]; r != nil && r.Plan.Name == p.Name {
 			nth++
 		}
 	}

@@ -74,6 +74,7 @@ type Event struct {
 	Anomaly   *api.Anomaly  // opened or cleared
 	Eyes      *Eyes         // how many probes are well; volatile
 	Verdict   *Verdict      // what a probe says now; volatile
+	Seen      string        // a probe that was seen well or ill just now, as before; for probes that corroborate; volatile
 	Value     *Value        // a probe's value that an incident's value at risk is counted by; volatile
 	Result    *Result       // of a Command
 	Decision  *api.Decision // a person's word

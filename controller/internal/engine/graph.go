@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/api"
 )
@@ -13,6 +14,7 @@ type compiled struct {
 	*Config
 	graph     graph
 	node      map[string]string // probe -> node of the graph
+	every     map[string]time.Duration
 	detectors map[string]bool   // names of the anomalies that the configuration can raise
 	plans     []*plan           // of the playbooks, in order
 	forms     []json.RawMessage // the same as they go into an entry
@@ -29,13 +31,14 @@ type condition struct {
 }
 
 func compile(c *Config) *compiled {
-	out := &compiled{Config: c, node: map[string]string{}, detectors: map[string]bool{}, byTrigger: map[string][]int{},
+	out := &compiled{Config: c, node: map[string]string{}, every: map[string]time.Duration{}, detectors: map[string]bool{}, byTrigger: map[string][]int{},
 		byName: map[string]int{}, uppers: map[string][]int{}, conds: map[string]condition{}}
 	out.graph = newGraph(c)
 	for i := range c.Probes {
 		p := &c.Probes[i]
 		name := p.Metadata.Name
 		out.node[name] = nodeOf(name, &p.Spec)
+		out.every[name] = p.Spec.Every.Duration
 		for _, d := range p.Spec.Detect {
 			out.detectors[name+"/"+d.Name] = true
 		}

@@ -23,9 +23,9 @@ type guard func(s *State, c *candidate) (no *api.Refusal, retry time.Time)
 // startGuards judge a playbook before a remediation opens, in this order. What can change while it runs is judged again
 // before each step (hold). signalGuards judge one that only observes or suggests.
 var (
-	startGuards = []guard{(*State).guardHalted, (*State).guardPause, (*State).guardDanger, (*State).guardSaidNo, (*State).guardWhen, (*State).guardUnknown,
-		(*State).guardConfirm, (*State).guardDoubt, (*State).guardFlight, (*State).guardRuns, (*State).guardCooldown,
-		(*State).guardCalendar, (*State).guardStorm}
+	startGuards = []guard{(*State).guardHalted, (*State).guardPause, (*State).guardDanger, (*State).guardSaidNo, (*State).guardAck, (*State).guardTold,
+		(*State).guardWhen, (*State).guardUnknown, (*State).guardConfirm, (*State).guardDoubt, (*State).guardFlight, (*State).guardRuns,
+		(*State).guardBudgets, (*State).guardCooldown, (*State).guardCalendar, (*State).guardStorm}
 	signalGuards = []guard{(*State).guardWhen, (*State).guardUnknown, (*State).guardConfirm}
 )
 
@@ -148,18 +148,46 @@ func (s *State) guardConfirm(c *candidate) (*api.Refusal, time.Time) {
 	if want == nil {
 		return nil, time.Time{}
 	}
-	var probes []string
+	var probes, old []string
 	for _, name := range want.Of {
 		probe, _, _ := strings.Cut(name, "/")
-		fresh := slices.ContainsFunc(s.names[name], func(id string) bool { return !s.stale[id] })
-		if fresh && s.verdicts[probe] != api.Unknown && !slices.Contains(probes, probe) {
+		open := slices.ContainsFunc(s.names[name], func(id string) bool { return !s.stale[id] })
+		switch {
+		case !open || s.verdicts[probe] == api.Unknown || slices.Contains(probes, probe):
+		case s.fresh(probe):
 			probes = append(probes, probe)
+		case !slices.Contains(old, probe):
+			old = append(old, probe)
 		}
 	}
 	if len(probes) >= want.AtLeast {
 		return nil, time.Time{}
 	}
-	return refusal(api.GuardConfirm, time.Time{}, "only %d of at least %d independent signals agree", len(probes), want.AtLeast), time.Time{}
+	why := ""
+	if len(old) > 0 {
+		why = fmt.Sprintf("; not counted, because not seen for more than two of their intervals: %s", strings.Join(old, ", "))
+	}
+	return refusal(api.GuardConfirm, time.Time{}, "only %d of at least %d independent signals agree%s", len(probes), want.AtLeast, why), time.Time{}
+}
+
+// fresh tells whether a probe was seen, well or ill, within two of its intervals: what an older answer says may be over.
+func (s *State) fresh(probe string) bool {
+	every := s.cfg.every[probe]
+	return every <= 0 || s.now.Sub(s.sights[probe]) <= 2*every
+}
+
+// saw notes that a probe could see at a time. One that was out of sight may corroborate again now.
+func (s *State) saw(probe string, at time.Time) {
+	if at.After(s.now) {
+		at = s.now
+	}
+	was := s.cfg == nil || s.fresh(probe)
+	if at.After(s.sights[probe]) {
+		s.sights[probe] = at
+	}
+	if !was && s.fresh(probe) {
+		s.stir()
+	}
 }
 
 func (s *State) guardDoubt(c *candidate) (*api.Refusal, time.Time) {
@@ -195,38 +223,44 @@ func (s *State) guardRuns(c *candidate) (*api.Refusal, time.Time) {
 	if rate.N <= 0 {
 		return nil, time.Time{}
 	}
-	var at []time.Time // within the window, oldest first
-	for _, q := range s.d.Runs {
-		if q.Playbook == c.plan.Name && s.now.Before(q.At.Add(rate.Per)) {
-			at = append(at, q.At)
-		}
-	}
-	if int64(len(at)) < rate.N {
-		return nil, time.Time{}
-	}
-	next := at[len(at)-int(rate.N)].Add(rate.Per)
-	return refusal(api.GuardRuns, next, "it ran %s in the last %s and its limit is %s", count(int64(len(at)), "time"), rate.Per, rate), time.Time{}
-}
-
-// guardCooldown keeps the pause that the playbook demands, and a least pause before it runs again in one incident.
-func (s *State) guardCooldown(c *candidate) (*api.Refusal, time.Time) {
-	var last, lastHere time.Time
-	here := 0
-	for _, q := range s.d.Runs {
+	n := int64(0)
+	var next time.Time // when so many have left the window that one more fits
+	for i := len(s.d.Runs) - 1; i >= 0 && s.now.Before(s.d.Runs[i].At.Add(rate.Per)); i-- {
+		q := &s.d.Runs[i]
 		if q.Playbook != c.plan.Name {
 			continue
 		}
-		end := q.At
-		if q.Ended.After(end) {
-			end = q.Ended
+		if before := n; before < rate.N && plus(before, 1+q.More) >= rate.N {
+			next = q.At.Add(rate.Per)
 		}
-		if end.After(last) && (overlap(q.Targets, c.plan.Targets) || len(c.plan.Targets) == 0) {
+		n = plus(n, 1+q.More)
+	}
+	if n < rate.N {
+		return nil, time.Time{}
+	}
+	return refusal(api.GuardRuns, next, "it ran %s in the last %s and its limit is %s", count(n, "time"), api.Duration{Duration: rate.Per}, rate), time.Time{}
+}
+
+// guardCooldown keeps the pauses that the playbook demands, and a least pause before it runs again in one incident.
+func (s *State) guardCooldown(c *candidate) (*api.Refusal, time.Time) {
+	var last, lastHere time.Time
+	s.recent(s.now.Add(-c.plan.Limits.Cooldown.Duration), func(q *run) {
+		if end := q.until(q.At); q.Playbook == c.plan.Name && end.After(last) {
 			last = end
 		}
-		if q.Incident == c.inc.ID {
+	})
+	here := 0
+	for _, id := range c.inc.Remediations {
+		if r := s.rems[id]; r != nil && r.Plan.Name == c.plan.Name {
 			here++
-			lastHere = end
+			lastHere = r.Opened
+			if r.Ended.After(lastHere) {
+				lastHere = r.Ended
+			}
 		}
+	}
+	if no := s.cooled(c.plan, ""); no != nil {
+		return no, time.Time{}
 	}
 	if next := last.Add(c.plan.Limits.Cooldown.Duration); !last.IsZero() && s.now.Before(next) {
 		return refusal(api.GuardCooldown, next, "it last ran until %s and its cool-down is %s", last.Format("15:04:05"), c.plan.Limits.Cooldown), time.Time{}
@@ -302,6 +336,14 @@ func (s *State) hold(r *remediation, i int) *api.Refusal {
 	if until := s.inAir(targetsOf(r.Plan, q), r, i); !until.IsZero() {
 		return refusal(api.GuardFlight, until, "an earlier call to the same target whose outcome nobody saw may still arrive")
 	}
+	if !r.acted() { // what another remediation did while this one waited for people counts
+		if no := s.cooled(r.Plan, r.ID); no != nil {
+			return no
+		}
+		if no := s.spent(r.Plan, r.ID); no != nil {
+			return no
+		}
+	}
 	if no := s.closedDays(r.Plan); no != nil {
 		return no
 	}
@@ -326,34 +368,13 @@ func (s *State) inAir(targets []string, r *remediation, i int) time.Time {
 	return until
 }
 
-// bounds are what is left of the playbook's limits for a step; what people said yes to goes before the limits.
-func (r *remediation) bounds(i int) Bounds {
-	l := r.Plan.Limits
-	b := Bounds{Items: l.Items}
-	if l.Items > 0 {
-		b.Items = max(1, l.Items-r.Items) // over refuses a step for which nothing is left
-	}
-	if len(l.Amount) > 0 {
-		b.Amount = l.Amount.Plus(r.Amount.Times(-1))
-	}
-	if st := &r.Steps[i]; st.Approved && st.Asked != nil {
-		if st.Asked.Items > 0 {
-			b.Items = st.Asked.Items
-		}
-		if len(st.Asked.Amount) > 0 {
-			b.Amount = st.Asked.Amount
-		}
-	}
-	return b
-}
-
 // over refuses a step that would touch more than the playbook may on its own. What cannot be counted is not allowed either.
 func (r *remediation) over(i int, e *api.Estimate) *api.Refusal {
 	l := r.Plan.Limits
 	name := r.Plan.Steps[i].Name
 	counts := r.Plan.Steps[i].Plan.Action.Counts
 	switch {
-	case l.Items > 0 && e.Items > 0 && r.Items+e.Items > l.Items:
+	case l.Items > 0 && e.Items > 0 && plus(r.Items, e.Items) > l.Items:
 		return refusal(api.GuardItems, time.Time{}, "step %s would touch %s, with %d touched already, and the limit is %d", name, count(e.Items, "item"), r.Items, l.Items)
 	case l.Items > 0 && counts && r.Items >= l.Items:
 		return refusal(api.GuardItems, time.Time{}, "the limit of %s is used up before step %s", count(l.Items, "item"), name)
@@ -361,8 +382,12 @@ func (r *remediation) over(i int, e *api.Estimate) *api.Refusal {
 		return refusal(api.GuardAmount, time.Time{}, "step %s would bring the money touched to %s and the limit is %s", name, r.Amount.Plus(e.Amount), l.Amount)
 	case l.Share.PPM > 0 && counts && e.Items > 0 && e.Total <= 0:
 		return refusal(api.GuardShare, time.Time{}, "nobody can tell which share of the work in progress step %s would touch, and the limit is %s", name, l.Share)
-	case l.Share.PPM > 0 && e.Items > 0 && e.Total > 0 && float64(e.Items) > l.Share.Ratio()*float64(e.Total):
-		return refusal(api.GuardShare, time.Time{}, "step %s would touch %d of %s in progress and the limit is %s", name, e.Items, count(e.Total, "item"), l.Share)
+	case l.Share.PPM > 0 && e.Items > 0 && e.Total > 0 && float64(plus(r.Items, e.Items)) > l.Share.Ratio()*float64(max(e.Total, r.total())):
+		already := ""
+		if r.Items > 0 {
+			already = fmt.Sprintf(", with %d touched already,", r.Items)
+		}
+		return refusal(api.GuardShare, time.Time{}, "step %s would touch %d of %s in progress%s and the limit is %s", name, e.Items, count(max(e.Total, r.total()), "item"), already, l.Share)
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ func (s *State) anomaly(a api.Anomaly) {
 	}
 	id := a.ID()
 	inc := s.open[id]
+	if s.verdicts[a.Probe] != api.Unknown {
+		s.saw(a.Probe, a.At)
+	}
 	if a.Cleared {
 		if inc != nil {
 			s.cleared(inc, a, a.Text)
@@ -160,6 +163,9 @@ func (s *State) clearStale() {
 func (s *State) verdict(v Verdict) {
 	before := s.verdicts[v.Probe]
 	s.verdicts[v.Probe] = v.Verdict
+	if v.Verdict != api.Unknown {
+		s.saw(v.Probe, s.now)
+	}
 	if (before == api.Unknown) != (v.Verdict == api.Unknown) {
 		s.stir()
 	}

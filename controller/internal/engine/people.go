@@ -100,6 +100,10 @@ func (r *remediation) digest() string {
 
 // decision takes a person's word. One that fits nothing is refused, and that is recorded too.
 func (s *State) decision(d api.Decision) {
+	if d.Verb == api.VerbAck {
+		s.acknowledge(d)
+		return
+	}
 	id, name, _ := strings.Cut(d.Target, "/")
 	r := s.rems[id]
 	if r == nil {
@@ -136,7 +140,7 @@ func (s *State) decision(d api.Decision) {
 	case api.VerbApprove, api.VerbDeny:
 		s.answer(r, i, d)
 	default:
-		s.refuseWord(d, r, "%q is no decision: say approve, deny, cancel, settled or void", d.Verb)
+		s.refuseWord(d, r, "%q is no decision: say approve, deny, cancel, settled, void or ack", d.Verb)
 	}
 }
 
@@ -231,7 +235,7 @@ func (s *State) decided(r *remediation, i int, d api.Decision, text string) bool
 
 func (s *State) refuseWord(d api.Decision, r *remediation, format string, args ...any) {
 	no := refusal(api.GuardApproval, time.Time{}, format, args...)
-	e := api.Entry{Kind: api.EntryRefused, Actor: d.By, Decision: &d, Refusal: no, Text: fmt.Sprintf("The decision %q on %q was not taken: %s.", d.Verb, d.Target, no.Reason)}
+	e := api.Entry{Kind: api.EntryWordRefused, Actor: d.By, Decision: &d, Refusal: no, Text: fmt.Sprintf("The decision %q on %q was not taken: %s.", d.Verb, d.Target, no.Reason)}
 	if r != nil {
 		e.Incident, e.Remediation, e.Playbook, e.Digest = r.Incident, r.ID, r.Plan.Name, r.Plan.Digest
 	}

@@ -35,6 +35,11 @@ type plan struct {
 	Targets   []string          `json:"targets,omitempty"`
 	Approval  *Approval         `json:"approval,omitempty"`
 
+	Totals      []api.Total `json:"totals,omitempty"`
+	Acknowledge string      `json:"acknowledge,omitempty"`
+	DemoteAfter int         `json:"demoteAfter,omitempty"`
+	Tells       bool        `json:"tells,omitempty"` // it changes nothing and has nothing to prove
+
 	cal    *calendar.Calendar // Days made ready, when first asked
 	calErr error
 }
@@ -78,7 +83,7 @@ const (
 func newPlan(p *Playbook, calendars []api.Calendar) *plan {
 	sp := &p.Spec
 	out := &plan{Name: p.Name, Digest: p.Digest, Mode: modeOf(sp), Approval: p.Approval, Trigger: sp.On, Limits: sp.Limits,
-		Calendar: sp.Calendar, Otherwise: cmp.Or(sp.Otherwise, "undo"), Notify: sp.Notify}
+		Calendar: sp.Calendar, Otherwise: cmp.Or(sp.Otherwise, "undo"), Notify: sp.Notify, Totals: sp.Totals, Acknowledge: sp.Acknowledge, DemoteAfter: sp.DemoteAfter}
 	if a := p.Approval; a != nil && out.Mode.Rank() > api.ModeSuggest.Rank() {
 		out.Mode = out.Mode.Lesser(a.Mode)
 		if out.Mode.Rank() < api.ModeSuggest.Rank() {
@@ -121,6 +126,7 @@ func newPlan(p *Playbook, calendars []api.Calendar) *plan {
 		probe, _, _ := strings.Cut(sp.On.Anomaly, "/")
 		out.Proof.Probes = []string{probe}
 	}
+	out.Tells = out.tells(sp)
 	return out
 }
 

@@ -42,6 +42,9 @@ func (s *State) act(r *remediation) {
 		case st.UndoState == api.StepHandedOver:
 			s.endHandedOver(r, i)
 			return
+		case st.UndoState == api.StepDone && !st.UndoProved:
+			s.proveUndo(r, i)
+			return
 		case st.State == api.StepIntended, st.State == api.StepRepeated:
 			s.flying(r, i)
 			return
@@ -73,8 +76,11 @@ func (s *State) act(r *remediation) {
 
 // bad tells whether and how the remediation has gone wrong for good.
 func (r *remediation) bad() (end api.RemediationEnd, why string, bad bool) {
-	if r.Cancel != "" {
+	switch {
+	case r.Cancel != "":
 		return api.EndCancelled, r.Cancel + " called it off", true
+	case r.NoTotals != "":
+		return api.EndBlocked, r.NoTotals, true
 	}
 	for i := range r.Steps {
 		st, q := &r.Steps[i], &r.Plan.Steps[i]
@@ -133,12 +139,13 @@ func (s *State) end(r *remediation, end api.RemediationEnd, text string) {
 	}
 	severity := "warning"
 	switch end {
-	case api.EndVerified, api.EndCancelled:
+	case api.EndVerified, api.EndCancelled, api.EndTold:
 		severity = "info"
 	case api.EndInDoubt:
 		severity = "critical"
 	}
 	s.tell(r.Plan.Notify, Message{Title: fmt.Sprintf("Ended %s: %s", end, r.Plan.Name), Text: text, Severity: severity, Dedup: r.Incident}, r.Incident, r)
+	s.demote(r)
 }
 
 // take1 takes a step on: plan, guards, question, intent, call.
@@ -156,13 +163,17 @@ func (s *State) take1(r *remediation, i int) {
 		return
 	}
 	if no := s.hold(r, i); no != nil {
-		st.est = nil // what was estimated may have changed when it passes
+		st.est, r.totalled = nil, false // what was estimated and measured may have changed when it passes
 		r.at(no.Next)
 		s.refuseStep(r, i, *no)
 		return
 	}
 	if q.control() {
 		s.control(r, i)
+		return
+	}
+	if len(r.Plan.Totals) > 0 && !r.totalled && !r.acted() && q.danger() > api.D0 {
+		s.measure(r, totalsBefore)
 		return
 	}
 	if st.est == nil {
@@ -183,7 +194,11 @@ func (s *State) take1(r *remediation, i int) {
 		return
 	}
 	if !st.Approved {
-		if no := r.over(i, e); no != nil {
+		no := r.over(i, e)
+		if no == nil {
+			no = s.overBudget(r, i, e)
+		}
+		if no != nil {
 			s.refuseStep(r, i, *no)
 			return
 		}
@@ -306,6 +321,12 @@ func (s *State) intend(r *remediation, i int, kind api.EntryKind, e *api.Estimat
 	in := &api.Intent{Command: s.commandID(r, q.Name, Run), Key: r.key(i), Fence: s.d.Fence + 1, Deadline: deadline, Repeat: q.repeat(), Targets: q.Plan.Targets}
 	if q.control() {
 		in.Repeat = api.Idempotent
+	}
+	switch {
+	case kind == api.EntryStepRepeated:
+		in.Items, in.Amount = st.Held, st.HeldAmount
+	case e != nil:
+		in.Items, in.Amount = s.reservation(r, i, e)
 	}
 	if q.repeat() == api.Keyed {
 		in.Until = st.Until

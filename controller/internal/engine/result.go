@@ -63,6 +63,10 @@ func (s *State) settle(r *remediation, p *pending, res *Result) {
 	o := res.Outcome
 	switch p.kind {
 	case Plan:
+		if p.undoing {
+			s.undoProved(r, p.step, res)
+			return
+		}
 		s.planned(r, p.step, res)
 	case Run:
 		s.ran(r, p.step, o)
@@ -71,8 +75,15 @@ func (s *State) settle(r *remediation, p *pending, res *Result) {
 	case Undo:
 		s.undone(r, p.step, o)
 	case Expect:
-		if p.step < 0 {
+		switch p.step {
+		case proving:
 			s.verified(r, o)
+			return
+		case totalsBefore:
+			s.measured(r, o)
+			return
+		case totalsAfter:
+			s.balanced(r, o)
 			return
 		}
 		if o.Result != api.ResultDone {

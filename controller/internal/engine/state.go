@@ -15,6 +15,10 @@ type State struct {
 	names map[string][]string  // anomaly name -> ids of the open ones
 	byID  map[string]*incident // incidents
 	rems  map[string]*remediation
+	books map[string]*book
+	kept  map[string]int // runs by playbook
+
+	longest time.Duration // of the runs that ended
 
 	// Volatile: lost in a crash, and safe to lose.
 	now      time.Time
@@ -22,7 +26,8 @@ type State struct {
 	eyes     Eyes
 	values   map[string]float64
 	verdicts map[string]api.Verdict
-	stale    map[string]bool // ids of anomalies not seen again since the restart: they trigger and corroborate nothing
+	sights   map[string]time.Time // when a probe was last seen well or ill
+	stale    map[string]bool      // ids of anomalies not seen again since the restart: they trigger and corroborate nothing
 	booted   time.Time
 	stopping bool
 	stopped  bool
@@ -100,16 +105,19 @@ type remediation struct {
 	Cancel   string             `json:"cancelled,omitempty"` // who called it off
 	Glass    string             `json:"glass,omitempty"`     // who broke the glass: one yes in place of all
 	Steps    []step             `json:"steps"`
-	Items    int64              `json:"items,omitempty"` // touched so far
+	Items    int64              `json:"items,omitempty"` // touched so far, or reserved
 	Amount   api.Money          `json:"amount,omitempty"`
-	Proving  time.Time          `json:"proving,omitzero"` // verification began
+	Totals   []float64          `json:"totals,omitempty"`   // before the first step, in the order of the plan's
+	NoTotals string             `json:"noTotals,omitempty"` // why they could not be taken
+	Proving  time.Time          `json:"proving,omitzero"`   // verification began
 	Proof    api.Result         `json:"proof,omitempty"`
 	End      api.RemediationEnd `json:"end,omitempty"`
 	Ended    time.Time          `json:"ended,omitzero"`
 	Text     string             `json:"text,omitempty"`
 
-	pend *pending  // the one command under way
-	due  time.Time // when it must be looked at again
+	pend     *pending  // the one command under way
+	due      time.Time // when it must be looked at again
+	totalled bool      // the control totals are of now, not of before a long wait
 }
 
 // step is one step's life, and its undoing.
@@ -136,6 +144,9 @@ type step struct {
 	No       *api.Refusal  `json:"no,omitempty"` // what holds it back now
 	Text     string        `json:"text,omitempty"`
 
+	Held       int64     `json:"held,omitempty"` // items that count in limits until the outcome is known
+	HeldAmount api.Money `json:"heldAmount,omitempty"`
+
 	Question string        `json:"question,omitempty"`
 	AskUntil time.Time     `json:"askUntil,omitzero"`
 	People   int           `json:"people,omitempty"`
@@ -149,17 +160,22 @@ type step struct {
 	UndoStarted time.Time     `json:"undoStarted,omitzero"`
 	UndoEnded   time.Time     `json:"undoEnded,omitzero"`
 	UndoText    string        `json:"undoText,omitempty"`
+	UndoProved  bool          `json:"undoProved,omitempty"` // the target was read again, and does not show the step's effect
 
 	est    *api.Estimate // of the Plan that just came back
 	looks  int
 	lookAt time.Time
+
+	proves  int // readings of the target after an undo
+	proveAt time.Time
 }
 
 // pending is a command whose result is awaited.
 type pending struct {
 	id       string
 	kind     CommandKind
-	step     int // -1 for verification
+	step     int  // or what a command that is not for a step is for
+	undoing  bool // a Plan that reads whether an undo took
 	deadline time.Time
 }
 
@@ -178,6 +194,11 @@ type run struct {
 	At       time.Time `json:"at"`
 	Ended    time.Time `json:"ended,omitzero"`
 	Targets  []string  `json:"targets,omitempty"`
+	Acted    bool      `json:"acted,omitempty"` // a step that may change something was intended
+	Items    int64     `json:"items,omitempty"` // touched, or reserved
+	Amount   api.Money `json:"amount,omitempty"`
+	Total    int64     `json:"total,omitempty"` // the greatest work in progress that it saw
+	More     int64     `json:"more,omitempty"`  // older runs that this one stands for too
 }
 
 // book is a playbook's record.
@@ -188,6 +209,10 @@ type book struct {
 	LastRun time.Time                    `json:"lastRun,omitzero"`
 	Refused int64                        `json:"refused,omitempty"`
 	LastNo  *api.Refusal                 `json:"lastNo,omitempty"`
+	Digest  string                       `json:"digest,omitempty"`  // of its last run
+	Streak  int                          `json:"streak,omitempty"`  // runs in a row that acted and did not verify
+	Demoted *mark                        `json:"demoted,omitempty"` // it only suggests since
+	Unacked *mark                        `json:"unacked,omitempty"` // the run that a person must acknowledge
 }
 
 // New makes an empty state.
@@ -202,6 +227,14 @@ func (s *State) index() {
 	s.open, s.names = map[string]*incident{}, map[string][]string{}
 	s.byID, s.rems = map[string]*incident{}, map[string]*remediation{}
 	s.values, s.verdicts, s.stale = map[string]float64{}, map[string]api.Verdict{}, map[string]bool{}
+	s.sights, s.books, s.kept, s.longest = map[string]time.Time{}, map[string]*book{}, map[string]int{}, 0
+	for _, b := range s.d.Books {
+		s.books[b.Name] = b
+	}
+	for i := range s.d.Runs {
+		s.kept[s.d.Runs[i].Playbook]++
+		s.longest = max(s.longest, s.d.Runs[i].Ended.Sub(s.d.Runs[i].At))
+	}
 	for _, inc := range s.d.Incidents {
 		s.byID[inc.ID] = inc
 		for _, f := range inc.Anomalies {
@@ -217,15 +250,13 @@ func (s *State) index() {
 	s.now = s.d.Last
 }
 
-// book finds or makes the record of a playbook.
+// book finds or makes the record of a playbook. Only apply may call it.
 func (s *State) book(name string) *book {
-	for _, b := range s.d.Books {
-		if b.Name == name {
-			return b
-		}
+	if b := s.books[name]; b != nil {
+		return b
 	}
 	b := &book{Name: name}
-	s.d.Books = append(s.d.Books, b)
+	s.d.Books, s.books[name] = append(s.d.Books, b), b
 	return b
 }
 

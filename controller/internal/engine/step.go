@@ -41,6 +41,8 @@ func (s *State) take(e *Event) {
 		s.eyes = *e.Eyes
 	case e.Verdict != nil:
 		s.verdict(*e.Verdict)
+	case e.Seen != "":
+		s.saw(e.Seen, s.now)
 	case e.Value != nil:
 		if !math.IsNaN(e.Value.Value) && !math.IsInf(e.Value.Value, 0) {
 			s.values[e.Value.Probe] = e.Value.Value
@@ -168,7 +170,7 @@ func (s *State) send(r *remediation, i int, c Command) {
 		c.Attempt = r.Steps[i].Attempt
 	}
 	s.sent++
-	r.pend = &pending{c.ID, c.Kind, i, c.Deadline}
+	r.pend = &pending{id: c.ID, kind: c.Kind, step: i, deadline: c.Deadline}
 	s.out.Commands = append(s.out.Commands, c)
 }
 

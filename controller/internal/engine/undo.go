@@ -52,8 +52,8 @@ func (r *remediation) left() string {
 	return text
 }
 
-// undo restores what one step changed. Pauses and halts hold it; calendars and the storm brake do not, because it leads back to
-// where things were.
+// undo restores what one step changed. It is itself a step: all guards that hold a step hold it too, with their reason and the
+// time when they would pass in the log, and what it did is read again from the target afterwards.
 func (s *State) undo(r *remediation, i int) {
 	st, q := &r.Steps[i], &r.Plan.Steps[i]
 	if s.stopping {
@@ -69,11 +69,7 @@ func (s *State) undo(r *remediation, i int) {
 		r.at(until)
 		return
 	}
-	no := s.halted()
-	if no == nil {
-		no = s.paused(r.Plan.Name)
-	}
-	if no != nil {
+	if no := s.hold(r, i); no != nil {
 		r.at(no.Next)
 		if inc := s.byID[r.Incident]; inc != nil {
 			s.refuse(inc, r.Plan, *no, fmt.Sprintf("Undoing step %s of %s waits", q.Name, r.Plan.Name))
@@ -103,4 +99,46 @@ func (s *State) undone(r *remediation, i int, o api.Outcome) {
 		text = said(o.Text, "Nobody knows whether step %s was undone", q.Name)
 	}
 	s.step(r, i, api.Entry{Kind: api.EntryUndoEnded, Attempt: r.Steps[i].UndoAttempt, Outcome: &o, Text: text})
+}
+
+// provesMax is how often an undone step's target is read before a person must look.
+const provesMax = 3
+
+// proveUndo reads the target of an undone step again: that the undo answered well never counts alone.
+func (s *State) proveUndo(r *remediation, i int) {
+	st, q := &r.Steps[i], &r.Plan.Steps[i]
+	switch {
+	case s.stopping:
+	case s.now.Before(st.proveAt):
+		r.at(st.proveAt)
+	default:
+		st.proves++
+		s.send(r, i, Command{ID: s.commandID(r, q.Name, Plan), Kind: Plan, Deadline: s.now.Add(q.Timeout)})
+		r.pend.undoing = true
+	}
+}
+
+// undoProved takes what the target shows. Where a new plan of the step would find its work done already, the undo did not take. An
+// action that counts is exempt from that: its work may be gone for other reasons.
+func (s *State) undoProved(r *remediation, i int, res *Result) {
+	st, q := &r.Steps[i], &r.Plan.Steps[i]
+	o := res.Outcome
+	unread := res.Estimate == nil && (o.Result != api.ResultRefused || breakerOpen(&o))
+	text := ""
+	switch {
+	case unread && st.proves < provesMax:
+		st.proveAt = s.now.Add(doubled(time.Second, 2*st.proves, time.Minute))
+		return
+	case unread:
+		o, text = api.Outcome{Result: api.ResultUnknown, Text: o.Text}, fmt.Sprintf("Nobody can tell whether undoing step %s took, because its target cannot be read", q.Name)
+	case res.Estimate != nil && res.Estimate.Noop && !q.Plan.Action.Counts:
+		o, text = api.Outcome{Result: api.ResultFailed, Text: res.Estimate.Text}, fmt.Sprintf("Undoing step %s did not take: its target still is as the step left it", q.Name)
+	default:
+		words := ""
+		if res.Estimate == nil {
+			words = o.Text
+		}
+		o, text = api.Outcome{Result: api.ResultDone, Text: words}, fmt.Sprintf("The target no longer is as step %s left it", q.Name)
+	}
+	s.step(r, i, api.Entry{Kind: api.EntryUndoVerified, Attempt: st.UndoAttempt, Outcome: &o, Text: said(o.Text, "%s", text)})
 }

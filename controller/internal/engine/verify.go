@@ -13,6 +13,10 @@ func (s *State) verify(r *remediation) {
 	if s.stopping || s.cfg == nil {
 		return
 	}
+	if r.Plan.Tells {
+		s.end(r, api.EndTold, fmt.Sprintf("Playbook %s did what it had to after %s: %s. It changes nothing, so there is nothing to verify.", r.Plan.Name, s.now.Sub(r.Opened).Round(100*time.Millisecond), stepNames(r.Plan)))
+		return
+	}
 	if r.Proof == api.ResultDone {
 		s.end(r, api.EndVerified, fmt.Sprintf("Playbook %s healed it after %s: %s.", r.Plan.Name, s.now.Sub(r.Opened).Round(100*time.Millisecond), strings.Join(r.Plan.Proof.Probes, ", ")+" seen to be well"))
 		return
@@ -26,11 +30,20 @@ func (s *State) verify(r *remediation) {
 			return
 		}
 	}
-	s.expect(r, -1, &r.Plan.Proof)
+	s.expect(r, proving, &r.Plan.Proof)
 }
 
-// verified takes what came of the verification.
+// verified takes what the probes showed; the control totals come after them, once the world has settled.
 func (s *State) verified(r *remediation, o api.Outcome) {
+	if o.Result == api.ResultDone && len(r.Plan.Totals) > 0 && r.acted() {
+		s.measure(r, totalsAfter)
+		return
+	}
+	s.proved(r, o)
+}
+
+// proved ends the verification.
+func (s *State) proved(r *remediation, o api.Outcome) {
 	text := said(o.Text, "Verification passed")
 	if o.Result != api.ResultDone {
 		o.Result = api.ResultFailed

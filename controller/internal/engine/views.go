@@ -108,10 +108,6 @@ func (s *State) Playbooks() []api.PlaybookStatus {
 	if s.cfg == nil {
 		return nil
 	}
-	kept := make(map[string]*book, len(s.d.Books))
-	for _, b := range s.d.Books {
-		kept[b.Name] = b
-	}
 	out := make([]api.PlaybookStatus, 0, len(s.cfg.plans))
 	for i, p := range s.cfg.plans {
 		v := api.PlaybookStatus{Name: p.Name, Digest: p.Digest, Mode: p.Mode, Summary: s.cfg.Config.Playbooks[i].Spec.Summary,
@@ -122,8 +118,12 @@ func (s *State) Playbooks() []api.PlaybookStatus {
 		if mode, why := s.allowed(i); why != "" {
 			v.Mode, v.ModeWritten, v.ModeWhy = mode, modeOf(&s.cfg.Playbooks[i].Spec), why
 		}
-		if b := kept[p.Name]; b != nil {
+		if b := s.books[p.Name]; b != nil {
 			v.Runs, v.LastRun, v.Refused, v.LastNo = b.Runs, b.LastRun, b.Refused, b.LastNo
+			v.Demoted = s.demoted(p)
+			if b.Unacked != nil && p.Acknowledge != "" {
+				v.Unacked = b.Unacked.Remediation
+			}
 			for _, end := range ends {
 				if n := b.Ends[end]; n > 0 {
 					if v.Ends == nil {
@@ -138,7 +138,7 @@ func (s *State) Playbooks() []api.PlaybookStatus {
 	return out
 }
 
-var ends = []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed}
+var ends = []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed, api.EndTold}
 
 // Pauses lists the pauses in force.
 func (s *State) Pauses() []api.Pause { return slices.Clone(s.d.Pauses) }

@@ -399,7 +399,10 @@ func (w *world) judgeEntry(e *api.Entry) {
 		if e.Step == "" && e.Decision.Verb == api.VerbApprove && !slices.Contains(w.yes[e.Remediation], e.Actor) {
 			w.yes[e.Remediation] = append(w.yes[e.Remediation], e.Actor)
 		}
-	case api.EntryStepHandedOver, api.EntryUndoEnded:
+	case api.EntryStepHandedOver, api.EntryUndoEnded, api.EntryUndoVerified:
+		if e.Kind == api.EntryUndoVerified && e.Outcome.Result == api.ResultDone {
+			return
+		}
 		if e.Kind == api.EntryUndoEnded && (e.Step == "switch" || kinds[e.Playbook[2]-'0'].repeat == api.Idempotent) &&
 			(e.Outcome.Result == api.ResultUnknown && e.Attempt < repeatsMax) || e.Kind == api.EntryUndoEnded && e.Outcome.Result == api.ResultDone {
 			return // undone, or an undo that is repeated because it sets a state

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"math"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -42,7 +43,7 @@ func (l *loop) watch(x *expect, fresh bool) {
 		}
 		x.probes = append(x.probes, p)
 		p.watching.Add(1)
-		p.hurry.Store(int32(max(x.command.Expectation.OK, 1)))
+		p.hurry.Store(hurried(x.command.Expectation))
 		p.mu.Lock()
 		open := p.open
 		p.mu.Unlock()
@@ -53,6 +54,14 @@ func (l *loop) watch(x *expect, fresh bool) {
 		}
 		l.s.sched.repeat(p, repeatLeast)
 	}
+}
+
+// hurried is how many good runs are wanted soon. A value is waited for until it comes or the time is over.
+func hurried(e *api.Expectation) int32 {
+	if e.Equals != nil || e.Below != nil || e.Above != nil {
+		return math.MaxInt32
+	}
+	return int32(max(e.OK, 1))
 }
 
 func (x *expect) unwatch() {

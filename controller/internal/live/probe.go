@@ -37,6 +37,7 @@ type probe struct {
 	watching atomic.Int32 // expectations that wait for this probe
 	hurry    atomic.Int32 // good runs that an expectation still wants soon
 	counted  atomic.Bool  // its value tells what an incident puts at risk
+	confirms atomic.Bool  // a playbook wants it to corroborate, so that the engine must know when it was last seen
 	gone     atomic.Bool  // no longer part of the configuration
 	extra    bool         // a repeat is on the heap; under the scheduler's lock
 
@@ -68,7 +69,7 @@ const (
 	skipOverlap skipReason = iota // the run before was still going
 	skipTarget                    // too many runs against the same target were going
 	skipWorkers                   // too many runs in all were going
-	skipLate                      // the scheduler itself was late by more than an interval
+	skipLate                      // this process was too late to start it
 	skipReasons
 )
 

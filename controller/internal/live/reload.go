@@ -64,6 +64,15 @@ func (s *Shell) setProbes(c Config, made []*probe) {
 			counted[w.Spec.Value.CountedBy] = true
 		}
 	}
+	confirms := map[string]bool{}
+	for i := range c.Engine.Playbooks {
+		if want := c.Engine.Playbooks[i].Spec.On.Confirm; want != nil {
+			for _, anomaly := range want.Of {
+				probe, _, _ := strings.Cut(anomaly, "/")
+				confirms[probe] = true
+			}
+		}
+	}
 	before := s.probes
 	s.probes = make(map[string]*probe, len(made))
 	s.order = make([]*probe, 0, len(made))
@@ -85,6 +94,7 @@ func (s *Shell) setProbes(c Config, made []*probe) {
 			fresh = append(fresh, p)
 		}
 		p.counted.Store(counted[p.name])
+		p.confirms.Store(confirms[p.name])
 		s.probes[p.name] = p
 		s.order = append(s.order, p)
 	}

@@ -126,6 +126,8 @@ func (s *Shell) saw(p *probe, o *api.Observation) {
 	}
 	if news.verdict {
 		s.queue.put(item{event: engine.Event{Verdict: &engine.Verdict{Probe: p.name, Verdict: o.Verdict}}})
+	} else if o.Verdict != api.Unknown && p.confirms.Load() {
+		s.queue.put(item{event: engine.Event{Seen: p.name}})
 	}
 	if news.value && p.counted.Load() {
 		s.queue.put(item{event: engine.Event{Value: &engine.Value{Probe: p.name, Value: o.Value}}})

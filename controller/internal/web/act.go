@@ -16,9 +16,9 @@ func (s *server) decide(r *http.Request) (any, error) {
 		return nil, err
 	}
 	switch d.Verb {
-	case api.VerbApprove, api.VerbDeny, api.VerbCancel, api.VerbSettled, api.VerbVoid:
+	case api.VerbApprove, api.VerbDeny, api.VerbCancel, api.VerbSettled, api.VerbVoid, api.VerbAck:
 	default:
-		return nil, api.Errorf(api.CodeUsage, "%q is not a decision: approve, deny, cancel, settled or void", d.Verb)
+		return nil, api.Errorf(api.CodeUsage, "%q is not a decision: approve, deny, cancel, settled, void or ack", d.Verb)
 	}
 	if strings.TrimSpace(d.By) == "" || d.Target == "" {
 		return nil, api.Errorf(api.CodeUsage, "a decision names who decides (by) and what it is about (target)")

@@ -28,7 +28,8 @@ func (s *server) why(r *http.Request) (any, error) {
 		return nil, coded
 	}
 	entries, err := s.Store.Entries(ctx, store.Query{Limit: whyMax, Newest: true, Kinds: []api.EntryKind{
-		api.EntryRefused, api.EntryObserved, api.EntrySuggested, api.EntryRemediationOpened, api.EntryRemediationEnded}})
+		api.EntryRefused, api.EntryObserved, api.EntrySuggested, api.EntryRemediationOpened, api.EntryRemediationEnded,
+		api.EntryDemoted, api.EntryDecided, api.EntryWordRefused, api.EntryPaused, api.EntryResumed}})
 	entries = slices.DeleteFunc(entries, func(e api.Entry) bool { return e.Playbook != id })
 	return api.Why{Subject: "playbook " + id, Entries: entries}, err
 }
