@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ const (
 	idlePerHostMax  = 64
 	idleAgeMax      = 90 * time.Second
 	sweepEvery      = 5 * time.Second
+	dialsPerHostMax = 32                     // at once; more would overflow the target's own queue and look as if it were down
 	backoffAfter    = 3                      // failures in a row; fewer are always tried anew, so that quick confirmation is real
 	backoffFirst    = 100 * time.Millisecond // doubles with each further failure
 	backoffLongest  = 500 * time.Millisecond
@@ -44,6 +46,9 @@ type hostConns struct {
 	err     error   // of the last one
 	failed  time.Time
 	retryAt time.Time
+
+	dialling int
+	waiters  []chan *conn // for a connection, or for leave to dial: nil
 }
 
 // conn is one connection; closing it gives its slot back.
@@ -79,31 +84,88 @@ func (c *conn) Close() error {
 // get gives an idle connection to addr that is still alive, or dials one.
 func (p *connPool) get(ctx context.Context, addr string, fresh bool) (c *conn, reused bool, err error) {
 	deadline, _ := ctx.Deadline()
-	for !fresh {
-		c := p.takeIdle(addr)
-		if c == nil {
-			break
+	for {
+		c, reused, err := p.idleOrDial(ctx, addr, fresh)
+		if err != nil {
+			return nil, false, err
 		}
 		c.SetDeadline(deadline)
-		if c.alive() {
-			return c, true, nil
+		if !reused || c.alive() {
+			return c, reused, nil
 		}
 		c.Close()
 	}
-	c, err = p.dial(ctx, addr)
-	if err == nil {
-		c.SetDeadline(deadline)
+}
+
+// idleOrDial takes an idle connection, or dials. Where enough dials are under way already it waits for whichever comes first:
+// a connection that another probe gives back, or its turn to dial. fresh asks for a new one at once.
+func (p *connPool) idleOrDial(ctx context.Context, addr string, fresh bool) (c *conn, reused bool, err error) {
+	p.mu.Lock()
+	h := p.host(addr)
+	switch {
+	case !fresh && len(h.idle) > 0:
+		c = p.takeIdle(h)
+		p.mu.Unlock()
+		return c, true, nil
+	case fresh || h.dialling < dialsPerHostMax:
+		h.dialling++
+		p.mu.Unlock()
+	default:
+		turn := make(chan *conn, 1)
+		h.waiters = append(h.waiters, turn)
+		p.mu.Unlock()
+		select {
+		case c = <-turn:
+			if c != nil {
+				return c, true, nil
+			}
+		case <-ctx.Done():
+			p.giveUp(h, turn)
+			return nil, false, fmt.Errorf("%d connections to %s are being opened already, and none was free: %w", dialsPerHostMax, addr, ctx.Err())
+		}
 	}
+	c, err = p.dial(ctx, addr)
+	p.dialEnded(h)
 	return c, false, err
 }
 
-func (p *connPool) takeIdle(addr string) *conn {
+// dialEnded gives the leave to dial to the next who waits for it.
+func (p *connPool) dialEnded(h *hostConns) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := p.hosts[addr]
-	if h == nil || len(h.idle) == 0 {
-		return nil
+	if !h.handOver(nil) {
+		h.dialling--
 	}
+}
+
+// handOver gives a connection, or leave to dial, to the first who waits; false where nobody does. The caller holds the pool's mu.
+func (h *hostConns) handOver(c *conn) bool {
+	if len(h.waiters) == 0 {
+		return false
+	}
+	h.waiters[0] <- c // has room: it is filled once
+	h.waiters = h.waiters[1:]
+	return true
+}
+
+// giveUp waits no longer. What was handed over meanwhile goes on to the next.
+func (p *connPool) giveUp(h *hostConns, turn chan *conn) {
+	p.mu.Lock()
+	if i := slices.Index(h.waiters, turn); i >= 0 {
+		h.waiters = slices.Delete(h.waiters, i, i+1)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	if c := <-turn; c != nil {
+		p.put(c)
+	} else {
+		p.dialEnded(h)
+	}
+}
+
+// takeIdle takes the connection that was used last. The caller holds mu and knows that there is one.
+func (p *connPool) takeIdle(h *hostConns) *conn {
 	c := h.idle[len(h.idle)-1]
 	h.idle[len(h.idle)-1] = nil
 	h.idle = h.idle[:len(h.idle)-1]
@@ -130,9 +192,11 @@ func (p *connPool) put(c *conn) {
 	var old []*conn
 	p.mu.Lock()
 	h := p.host(c.addr)
-	if p.waiting.Load() > 0 || len(h.idle) >= idlePerHostMax {
+	switch {
+	case h.handOver(c):
+	case p.waiting.Load() > 0 || len(h.idle) >= idlePerHostMax:
 		old = append(old, c)
-	} else {
+	default:
 		c.since = now
 		c.elem = p.idle.PushBack(c)
 		h.idle = append(h.idle, c)
@@ -163,7 +227,7 @@ func (p *connPool) sweep(now time.Time, old []*conn) []*conn {
 		old = append(old, p.removeOldest())
 	}
 	for addr, h := range p.hosts {
-		if len(h.idle) == 0 && now.Sub(h.failed) > forgetHostAfter {
+		if len(h.idle) == 0 && h.dialling == 0 && len(h.waiters) == 0 && now.Sub(h.failed) > forgetHostAfter {
 			delete(p.hosts, addr)
 		}
 	}
