@@ -22,6 +22,9 @@ const (
 	workersDefault = 4096
 	targetDefault  = 512
 	trimEvery      = 10 * time.Second
+	lateShare      = 8                     // a run that starts later than timeout/lateShare, or ...
+	lateLeast      = 25 * time.Millisecond // ... this where that is longer, is skipped: this machine is overloaded
+	starvedLeast   = 50 * time.Millisecond // so late ourselves, we blame nobody else for a time-out
 )
 
 // target is what several probes may look at: one that hangs must not take all workers.
@@ -253,8 +256,14 @@ func (s *scheduler) worker() *worker {
 
 func (s *scheduler) work(w *worker) {
 	for j := range w.jobs {
-		s.late(time.Duration(s.now() - j.at))
-		s.run(j.p, s.base.Add(time.Duration(j.at)), j.extra)
+		switch late := time.Duration(s.now() - j.at); {
+		case late <= max(j.p.timeout/lateShare, lateLeast):
+			s.late(late)
+			s.run(j.p, s.base.Add(time.Duration(j.at)), j.extra)
+		case !j.extra:
+			// Without this an overload feeds itself: late runs time out, their connections close, and new ones cost ten times more.
+			j.p.skip(skipLate, 1)
+		}
 		j.p.running.Store(false)
 		s.mu.Lock()
 		j.p.target.inFlight--
@@ -320,11 +329,24 @@ func (s *Shell) runProbe(ctx context.Context, p *probe, due time.Time, extra boo
 	if o.Unit == "" {
 		o.Unit = p.unit
 	}
-	if o.Verdict == api.OK && o.Took > p.timeout {
+	p.judge(&o, start.Sub(due))
+	s.saw(p, &o)
+}
+
+// judge holds an answer to the probe's timeout. Where this process itself was late, to start the run or to notice its deadline, a
+// time-out says nothing about the target.
+func (p *probe) judge(o *api.Observation, late time.Duration) {
+	over := o.Took - p.timeout
+	switch {
+	case over < 0:
+	case late > starvedLeast && o.Verdict != api.Unknown, over > starvedLeast && o.Verdict == api.Bad:
+		o.Verdict = api.Unknown
+		o.Reason = fmt.Sprintf("This machine was too busy to tell: the run started %s late and took %s; the probe's timeout is %s.",
+			late.Round(time.Millisecond), o.Took.Round(time.Millisecond), p.timeout)
+	case o.Verdict == api.OK && over > 0:
 		o.Verdict = api.Bad
 		o.Reason = fmt.Sprintf("The answer was good but took %s; the probe's timeout is %s.", o.Took.Round(time.Millisecond), p.timeout)
 	}
-	s.saw(p, &o)
 }
 
 // observe calls a prober and survives it: a panic means that the probe could not run.

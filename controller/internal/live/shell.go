@@ -162,14 +162,17 @@ func (s *Shell) Run(ctx context.Context) error {
 	if err != nil {
 		return s.die(err)
 	}
-	work, endWork := context.WithCancel(context.WithoutCancel(ctx)) // probes and roll-ups
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx)) // roll-ups
 	defer endWork()
-	s.sched.run = func(p *probe, due time.Time, extra bool) { s.runProbe(work, p, due, extra) }
+	eyes, closeEyes := context.WithCancel(ctx) // probes end first, so that a stop does not wait for what they go on finding
+	defer closeEyes()
+	s.sched.run = func(p *probe, due time.Time, extra bool) { s.runProbe(eyes, p, due, extra) }
 	var wg sync.WaitGroup
-	wg.Go(func() { s.sched.loop(work) })
+	wg.Go(func() { s.sched.loop(eyes) })
 	wg.Go(func() { s.rollups.run(work, s.list, s.clock.now) })
 	err = l.run(ctx)
 	s.ready.Store(false)
+	closeEyes()
 	endWork()
 	if err != nil {
 		l.exec.stopReads()
