@@ -40,6 +40,7 @@ type validator struct {
 	known    map[object]bool
 	names    map[Kind][]string
 	findings Findings
+	told     map[Severity]int // findings of each severity
 
 	integrations map[string]*Integration
 	workflows    map[string]*Workflow
@@ -52,7 +53,7 @@ type validator struct {
 
 func (v *validator) index() {
 	s := v.set
-	v.integrations, v.workflows = map[string]*Integration{}, map[string]*Workflow{}
+	v.integrations, v.workflows, v.told = map[string]*Integration{}, map[string]*Workflow{}, map[Severity]int{}
 	v.probes, v.playbooks = map[string]*Probe{}, map[string]*Playbook{}
 	for i := range s.Integrations {
 		v.integrations[s.Integrations[i].Metadata.Name] = &s.Integrations[i]
@@ -85,13 +86,16 @@ func (v *validator) name(kind Kind, name string) {
 	v.names[kind] = append(v.names[kind], name)
 }
 
-// add reports a finding unless there are too many already; the last one says so.
+// add reports a finding unless there are too many of its severity already; the last one says so. Many warnings hide no error, and
+// make none.
 func (v *validator) add(f Finding) {
-	if len(v.findings) == findingsMax {
-		f = Finding{Pos: f.Pos, Severity: SeverityError, Rule: "too-many", Message: fmt.Sprintf("more than %d findings; the rest is not shown", findingsMax), Hint: "mend the first ones and check again"}
+	n := v.told[f.Severity]
+	if n == findingsMax {
+		f = Finding{Pos: f.Pos, Severity: f.Severity, Rule: "too-many", Message: fmt.Sprintf("more than %d findings like these; the rest is not shown", findingsMax), Hint: "mend the first ones and check again"}
 	}
-	if len(v.findings) <= findingsMax {
+	if n <= findingsMax {
 		v.findings = append(v.findings, f)
+		v.told[f.Severity]++
 	}
 }
 
@@ -116,7 +120,7 @@ func (v *validator) pos(o object, path string) Pos {
 }
 
 func (v *validator) report(severity Severity, o object, path, rule string, text [2]string) {
-	if len(v.findings) <= findingsMax {
+	if v.told[severity] <= findingsMax {
 		v.add(Finding{Pos: v.pos(o, path), Severity: severity, Rule: rule, Message: string(o.kind) + " " + o.name + ": " + text[0], Hint: text[1]})
 	}
 }
