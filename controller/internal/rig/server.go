@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -172,22 +173,30 @@ var ports = struct {
 	given map[int]bool
 }{given: map[int]bool{}}
 
+// Ports are taken from below those that Linux gives to outgoing connections, 32768 and up: one of these could take a port
+// between its being found and its being listened on, or while a server that keeps its port is down.
+const (
+	portsFrom = 10000
+	portsTo   = 32000
+)
+
 func freePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := portsFrom + rand.IntN(portsTo-portsFrom)
+		if ports.given[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", local(port))
 		if err != nil {
-			return 0, err
+			continue // somebody is there
 		}
-		port := l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if !ports.given[port] {
-			ports.given[port] = true
-			return port, nil
-		}
+		ports.given[port] = true
+		return port, nil
 	}
-	return 0, fmt.Errorf("100 ports in a row were given out before")
+	return 0, fmt.Errorf("none of 1000 ports from %d to %d was free", portsFrom, portsTo)
 }
 
 // newDir makes a folder that the given account owns. It is short, because it holds unix sockets, and not below
