@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -22,7 +24,27 @@ import (
 //
 //	exits CODE COMMAND...   runs a command that must end with this exit code; stdout is all that it wrote
 //	flip N SEED DIR         N times: flips one bit, anywhere in the database of a copy of DIR, and lets backstay audit verify look
-var auditCommands = map[string]command{"exits": cmdExits, "flip": cmdFlip}
+//	drills N                N times: pauses and resumes over the API, so that the log has something in it
+var auditCommands = map[string]command{"exits": cmdExits, "flip": cmdFlip, "drills": cmdDrills}
+
+func cmdDrills(ts *testscript.TestScript, _ bool, args []string) {
+	usage(ts, len(args) == 1, "drills N")
+	w := worldOf(ts)
+	for i := range number(ts, args[0]) {
+		for _, method := range []string{http.MethodPost, http.MethodDelete} {
+			body := fmt.Sprintf(`{"owner": "nora", "reason": "drill %d"}`, i)
+			req, err := http.NewRequest(method, w.api+"/api/v1/pauses?by=nora", strings.NewReader(body))
+			ts.Check(err)
+			req.Header.Set("Authorization", "Bearer "+w.token)
+			resp, err := http.DefaultClient.Do(req)
+			ts.Check(err)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				ts.Fatalf("%s /pauses: %s", method, resp.Status)
+			}
+		}
+	}
+}
 
 func number(ts *testscript.TestScript, text string) int {
 	n, err := strconv.Atoi(text)
