@@ -39,3 +39,15 @@ func (n *node) withoutSecrets() *node {
 	}
 	return &c
 }
+
+// Shown is a copy for people to look at: without credentials, also without those in plain texts under a name that says what they are.
+func (in Integration) Shown() Integration {
+	for _, d := range []**Driver{&in.Spec.Route, &in.Spec.Channel} {
+		if *d != nil && (*d).With.node != nil {
+			shown := **d
+			shown.With.node = shown.With.node.withoutSecrets()
+			*d = &shown
+		}
+	}
+	return in
+}

@@ -109,11 +109,13 @@ type ProbeSpec struct {
 	Workflow    string `json:"workflow,omitempty" doc:"The workflow that this probe watches, with step."`
 	Step        string `json:"step,omitempty" doc:"The workflow step that this probe watches."`
 	// +kubebuilder:default="30s"
-	Every   Duration   `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
-	Timeout Duration   `json:"timeout,omitempty" rule:"min=1ms" doc:"Longest time for one run; longer counts as bad. As long as every, but at most 5s, when left out."`
-	Unit    string     `json:"unit,omitempty" doc:"Unit of the value, such as items, seconds, EUR."`
-	With    Params     `json:"with,omitempty" doc:"The probe type's parameters."`
-	Detect  []Detector `json:"detect,omitempty" doc:"What counts as an anomaly."`
+	Every   Duration `json:"every,omitempty" rule:"min=100ms" default:"30s" doc:"Time between two runs."`
+	Timeout Duration `json:"timeout,omitempty" rule:"min=1ms" doc:"Longest time for one run; longer counts as bad. As long as every, but at most 5s, when left out."`
+	Unit    string   `json:"unit,omitempty" doc:"Unit of the value, such as items, seconds, EUR."`
+	With    Params   `json:"with,omitempty" doc:"The probe type's parameters."`
+	// Personal probes keep keyed hashes (p:4f9c...) instead of keys.
+	Personal bool       `json:"personal,omitempty" doc:"Its keys (rows and business keys) name people: they are kept as keyed hashes, so that one customer can be followed without being named."`
+	Detect   []Detector `json:"detect,omitempty" doc:"What counts as an anomaly."`
 }
 
 // Detector is one rule over the observations of a probe; its anomaly is called PROBE/NAME.

@@ -21,17 +21,18 @@ import (
 // loader turns files into configurations that are ready to run. What probes and actions share, pools and breakers, lives as long
 // as the loader; what they look up changes with each configuration.
 type loader struct {
-	eyes  *probes.Env
-	hands playbooks.Env
-	court court                   // what approvals allow
-	set   atomic.Pointer[api.Set] // what probes look things up in
+	eyes   *probes.Env
+	hands  playbooks.Env
+	court  court                   // what approvals allow
+	border *border                 // what is secret
+	set    atomic.Pointer[api.Set] // what probes look things up in
 }
 
 func newLoader(hands playbooks.Env) *loader {
-	l := &loader{eyes: probes.NewEnv(), hands: hands}
+	l := &loader{eyes: probes.NewEnv(), hands: hands, border: &border{}}
 	l.set.Store(&api.Set{})
 	l.eyes.Integration = func(name string) (api.Integration, bool) { return integrationOf(l.set.Load(), name) }
-	l.hands.Secret = probes.ResolveSecret
+	l.eyes.Secret, l.hands.Secret = l.border.resolve, l.border.resolve
 	return l
 }
 
@@ -44,6 +45,11 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 	set, findings := api.DecodeFiles(files, os.ReadFile)
 	findings = append(findings, set.Validate(catalog())...)
 
+	for _, in := range set.Integrations {
+		for _, e := range in.Spec.Endpoints {
+			l.border.learn(api.Secret{}, e.URL.Text)
+		}
+	}
 	before := l.set.Swap(&set) // probes are built against the new set
 	cfg, more := l.build(&set)
 	findings = append(findings, more...)

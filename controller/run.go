@@ -91,6 +91,11 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 		}
 	}
 	p.loader = newLoader(playbooks.Env{HTTP: playbooks.NewOutbound(), Ledger: live.NewLedger(p.store), Commands: o.Commands})
+	if p.loader.border.key, err = loadPersonalKey(o.Data, true); err != nil {
+		return nil, err
+	}
+	o.Log = p.loader.border.logger(o.Log)
+	p.Log = o.Log
 	p.loader.court.given = filepath.Join(o.Data, approvalsFolder)
 	cfg, _, findings, err := p.loader.load(o.Config)
 	if err != nil || findings.Failed() {
@@ -100,7 +105,7 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	logFindings(o.Log, findings)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if p.shell, err = live.New(live.Options{Store: p.store, Config: cfg, Log: o.Log, Registry: registry}); err != nil {
+	if p.shell, err = live.New(live.Options{Store: p.store, Config: cfg, Log: o.Log, Registry: registry, Border: p.loader.border.live(), Version: Version()}); err != nil {
 		return nil, err
 	}
 	p.loader.eyes.Last = p.shell.Last

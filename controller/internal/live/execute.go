@@ -286,7 +286,10 @@ func (e *executor) call(ctx context.Context, c *engine.Command, r runner) (res e
 	call := callOf(c)
 	switch c.Kind {
 	case engine.Plan:
-		return plan(ctx, call, r)
+		res = plan(ctx, call, r)
+		if res.Estimate != nil {
+			e.s.border.estimate(res.Estimate)
+		}
 	case engine.Look:
 		res.Outcome = r.(playbooks.Looker).Look(ctx, call)
 	case engine.Undo:
@@ -294,6 +297,7 @@ func (e *executor) call(ctx context.Context, c *engine.Command, r runner) (res e
 	default:
 		res.Outcome = r.Run(ctx, call)
 	}
+	e.s.border.outcome(&res.Outcome)
 	switch res.Outcome.Result {
 	case api.ResultDone, api.ResultRefused, api.ResultFailed, api.ResultUnknown:
 	default:

@@ -39,6 +39,7 @@ type probe struct {
 	counted  atomic.Bool  // its value tells what an incident puts at risk
 	confirms atomic.Bool  // a playbook wants it to corroborate, so that the engine must know when it was last seen
 	gone     atomic.Bool  // no longer part of the configuration
+	personal bool         // its keys name people
 	extra    bool         // a repeat is on the heap; under the scheduler's lock
 
 	watch watcher // owned by whoever runs the probe
@@ -87,7 +88,7 @@ func makeProbe(p Probe) (*probe, error) {
 	}
 	q := &probe{
 		name: p.Name, typeName: p.Spec.Type, node: nodeOf(p.Spec), unit: p.Spec.Unit, every: p.Spec.Every.Duration,
-		timeout: p.Spec.Timeout.Duration, spec: sum, watch: w, prober: p.Prober, running: new(atomic.Bool),
+		timeout: p.Spec.Timeout.Duration, spec: sum, watch: w, prober: p.Prober, running: new(atomic.Bool), personal: p.Spec.Personal,
 	}
 	if q.every <= 0 {
 		q.every = everyDefault

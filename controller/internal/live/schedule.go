@@ -329,6 +329,7 @@ func (s *Shell) runProbe(ctx context.Context, p *probe, due time.Time, extra boo
 	if o.Unit == "" {
 		o.Unit = p.unit
 	}
+	s.border.observation(&o, p.personal)
 	p.judge(&o, start.Sub(due))
 	s.saw(p, &o)
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Workers   int                   // most probes that run at once; 4,096
 	PerTarget int                   // most of them against one target; 512
 	Grace     time.Duration         // how long a graceful stop waits for steps in flight before it calls them unknown; 20 s
+	Border    Border                // what texts from outside pass
+	Version   string                // of this program; part of the entry of each start
 }
 
 // journal is what the shell needs of a store; tests put one in its place that fails, hangs or counts.
@@ -57,6 +59,8 @@ type Shell struct {
 	restore    func([]byte) (core, error)
 	empty      func() core
 	grace      time.Duration
+	border     Border
+	version    string
 	clock      *clock
 	sched      *scheduler
 	queue      *queue
@@ -120,7 +124,7 @@ func newShell(o Options, j journal) (*Shell, error) {
 		return n
 	}
 	s := &Shell{
-		log: o.Log, journal: j, grace: o.Grace, clock: newClock(), queue: newQueue(), hub: newHub(),
+		log: o.Log, journal: j, grace: o.Grace, border: o.Border.orDefault(), version: o.Version, clock: newClock(), queue: newQueue(), hub: newHub(),
 		sched:   newScheduler(orDefault(o.Workers, workersDefault), orDefault(o.PerTarget, targetDefault)),
 		rollups: &rollups{journal: j, log: o.Log},
 		empty:   func() core { return engine.New() },
@@ -294,6 +298,7 @@ func (s *Shell) Subscribe(ctx context.Context) <-chan api.Entry { return s.hub.s
 
 // Decide records a person's word. A coded error says why the engine did not take it.
 func (s *Shell) Decide(ctx context.Context, d api.Decision) error {
+	d = s.border.decision(d)
 	return s.ask(ctx, engine.Event{Decision: &d}, api.EntryDecided, "decide on "+d.Target)
 }
 
@@ -302,6 +307,7 @@ func (s *Shell) Pause(ctx context.Context, p api.Pause) error {
 	if p.At.IsZero() {
 		p.At = s.clock.now()
 	}
+	p = s.border.pause(p)
 	return s.ask(ctx, engine.Event{Pause: &p}, api.EntryPaused, "pause")
 }
 
@@ -310,6 +316,7 @@ func (s *Shell) Resume(ctx context.Context, p api.Pause) error {
 	if p.At.IsZero() {
 		p.At = s.clock.now()
 	}
+	p = s.border.pause(p)
 	if err := s.ask(ctx, engine.Event{Resume: &p}, api.EntryResumed, "resume"); err != nil {
 		return err
 	}
@@ -321,7 +328,7 @@ func (s *Shell) Resume(ctx context.Context, p api.Pause) error {
 
 // RefuseConfig records that a new configuration was refused; the one in force goes on.
 func (s *Shell) RefuseConfig(reason string) {
-	s.queue.put(item{event: engine.Event{Refused: reason}})
+	s.queue.put(item{event: engine.Event{Refused: s.border.Clean(reason)}})
 }
 
 // ask feeds an event that a person waits for. It worked where an entry of the wanted kind became durable.

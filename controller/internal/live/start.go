@@ -30,6 +30,9 @@ func (s *Shell) begin(ctx context.Context) (*loop, error) {
 	config := s.config.Engine
 	s.mu.Unlock()
 	l.step(engine.Event{Restarted: true})
+	if n := len(l.entries); n > 0 && s.version != "" {
+		l.entries[0].Facts = append(l.entries[0].Facts, api.Fact{Name: "version", Value: s.version})
+	}
 	if r := s.rollback(); r != nil && !paused(l.state.Pauses()) {
 		l.step(engine.Event{Pause: &api.Pause{Owner: "backstay", At: s.clock.now(), Reason: r.Text + " Nothing is done until a person has compared the two and resumes."}})
 	}

@@ -64,7 +64,13 @@ func (s *server) playbook(r *http.Request) (any, error) {
 	return find(s.Shell.Playbooks(), "playbook", r.PathValue("name"), func(p api.PlaybookStatus) string { return p.Name })
 }
 
-func (s *server) integrations(*http.Request) (any, error) { return list(s.Set().Integrations, nil) }
+func (s *server) integrations(*http.Request) (any, error) {
+	shown := []api.Integration{}
+	for _, in := range s.Set().Integrations {
+		shown = append(shown, in.Shown())
+	}
+	return list(shown, nil)
+}
 
 func (s *server) workflows(*http.Request) (any, error) { return list(s.Set().Workflows, nil) }
 
