@@ -172,7 +172,7 @@ func (s *State) next(b *api.Budget, u usage, ok func(u usage) bool) time.Time {
 	return time.Time{}
 }
 
-// of says whose runs a budget counts, in words.
+// budgetOf says whose runs a budget counts, in words.
 func budgetOf(b *api.Budget) string {
 	switch b.Of {
 	case "target":
@@ -180,7 +180,7 @@ func budgetOf(b *api.Budget) string {
 	case "all":
 		return "all playbooks"
 	}
-	return "its runs"
+	return "it"
 }
 
 // guardBudgets refuses a playbook whose budgets are used up, before it begins.

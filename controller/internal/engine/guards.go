@@ -270,7 +270,7 @@ func (s *State) guardCooldown(c *candidate) (*api.Refusal, time.Time) {
 	}
 	wait := doubled(againWait, here-1, againWaitMax)
 	if next := lastHere.Add(wait); s.now.Before(next) {
-		return refusal(api.GuardCooldown, next, "it ran %s for this incident already, and the least pause before the next is %s", count(int64(here), "time"), wait), time.Time{}
+		return refusal(api.GuardCooldown, next, "it ran %s for this incident already, and the least pause before the next is %s", count(int64(here), "time"), api.Duration{Duration: wait}), time.Time{}
 	}
 	return nil, time.Time{}
 }

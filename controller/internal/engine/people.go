@@ -208,6 +208,10 @@ func (s *State) word(r *remediation, i int, d api.Decision) {
 		s.refuseWord(d, r, "step %s of %s is not in doubt", name, r.ID)
 		return
 	}
+	if r.Steps[i].UndoState == api.StepHandedOver {
+		s.undoWord(r, i, d)
+		return
+	}
 	what := "happened"
 	if d.Verb == api.VerbVoid {
 		what = "did not happen"
@@ -217,6 +221,15 @@ func (s *State) word(r *remediation, i int, d api.Decision) {
 		}
 	}
 	s.decided(r, i, d, fmt.Sprintf("%s says that step %s of %s %s.", d.By, name, r.Plan.Name, what))
+}
+
+// undoWord takes what a person says about an undo in doubt.
+func (s *State) undoWord(r *remediation, i int, d api.Decision) {
+	what := "is undone"
+	if d.Verb == api.VerbVoid {
+		what = "is not undone and stays as it is"
+	}
+	s.decided(r, i, d, fmt.Sprintf("%s says that step %s of %s %s.", d.By, r.Plan.Steps[i].Name, r.Plan.Name, what))
 }
 
 func (s *State) decided(r *remediation, i int, d api.Decision, text string) bool {

@@ -80,7 +80,7 @@ func (r *remediation) bad() (end api.RemediationEnd, why string, bad bool) {
 	case r.Cancel != "":
 		return api.EndCancelled, r.Cancel + " called it off", true
 	case r.NoTotals != "":
-		return api.EndBlocked, r.NoTotals, true
+		return api.EndBlocked, strings.TrimSuffix(r.NoTotals, "."), true
 	}
 	for i := range r.Steps {
 		st, q := &r.Steps[i], &r.Plan.Steps[i]
@@ -299,11 +299,25 @@ func (s *State) control(r *remediation, i int) {
 		s.intend(r, i, api.EntryStepIntended, nil, s.now.Add(c.Wait), fmt.Sprintf("Step %s waits %s.", q.Name, c.Wait))
 	default:
 		within := c.Expect.Within + c.Expect.Hold
-		if s.intend(r, i, api.EntryStepIntended, nil, s.now.Add(within), fmt.Sprintf("Step %s expects %s to be well within %s.", q.Name,
-			strings.Join(c.Expect.Probes, ", "), c.Expect.Within)) {
+		if s.intend(r, i, api.EntryStepIntended, nil, s.now.Add(within), fmt.Sprintf("Step %s expects %s to be well%s within %s.", q.Name,
+			strings.Join(c.Expect.Probes, ", "), valueWanted(c.Expect), api.Duration{Duration: c.Expect.Within})) {
 			s.expect(r, i, c.Expect)
 		}
 	}
+}
+
+// valueWanted says which values a step expects; empty where it expects none.
+func valueWanted(e *api.Expectation) string {
+	text := ""
+	for _, w := range []struct {
+		words string
+		limit *float64
+	}{{" and at ", e.Equals}, {" and below ", e.Below}, {" and above ", e.Above}} {
+		if w.limit != nil {
+			text += w.words + number(*w.limit)
+		}
+	}
+	return text
 }
 
 // expect has the shell watch probes.

@@ -196,6 +196,8 @@ func (p *player) play(line string) {
 	case "open", "clear":
 		probe, _, _ := strings.Cut(a.words[1], "/")
 		p.feed(Event{Anomaly: &api.Anomaly{Name: a.words[1], Probe: probe, Opened: p.now, At: p.now, Cleared: verb == "clear", Text: a.keys["text"]}})
+	case "seen":
+		p.feed(Event{Seen: a.words[1]})
 	case "verdict":
 		p.feed(Event{Verdict: &Verdict{a.words[1], api.Verdict(a.words[2])}})
 	case "eyes":
@@ -204,10 +206,10 @@ func (p *player) play(line string) {
 		p.feed(Event{Value: &Value{a.words[1], float64(p.number(a.words[2]))}})
 	case "plan", "run", "look", "undo", "expect", "late":
 		p.result(a)
-	case "approve", "deny", "cancel", "settled", "void":
+	case "approve", "deny", "cancel", "settled", "void", "ack":
 		name, step, found := strings.Cut(a.words[1], "/")
 		target := name
-		if id := p.id(name); id != "" {
+		if id := p.id(name); id != "" && verb != "ack" {
 			target = id
 		}
 		if found {
@@ -264,7 +266,11 @@ func (p *player) result(a args) {
 		c = p.waiting[i]
 		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
-	res := &Result{Command: c.ID, Outcome: api.Outcome{Result: api.Result(a.words[1]), Text: a.keys["text"], Items: p.number(a.keys["did"])}}
+	res := &Result{Command: c.ID, Outcome: api.Outcome{Result: api.Result(a.words[1]), Text: a.keys["text"], Items: p.number(a.keys["did"]), Amount: p.money(a.keys["worth"])}}
+	for _, v := range a.list("values") {
+		probe, value, _ := strings.Cut(v, ":")
+		res.Outcome.Facts = append(res.Outcome.Facts, api.Fact{Name: api.ValueFact(probe), Value: value})
+	}
 	if c.Kind == Plan && a.words[1] == "ok" {
 		res.Outcome.Result = ""
 		res.Estimate = &api.Estimate{Text: a.keys["text"], Items: p.number(a.keys["items"]), Total: p.number(a.keys["total"]), Amount: p.money(a.keys["amount"]), Noop: a.has("noop")}

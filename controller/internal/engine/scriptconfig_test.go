@@ -30,7 +30,7 @@ func (p *player) config(text string) *Config {
 				w.Spec.Value = api.Value{CountedBy: a.keys["countedBy"], PerItem: p.money(a.keys["perItem"])}
 			}
 		case "probe":
-			spec := api.ProbeSpec{Integration: a.keys["integration"], Workflow: a.keys["workflow"], Step: a.keys["step"]}
+			spec := api.ProbeSpec{Every: api.Duration{Duration: p.duration(a.keys["every"])}, Integration: a.keys["integration"], Workflow: a.keys["workflow"], Step: a.keys["step"]}
 			for _, d := range a.list("detect") {
 				spec.Detect = append(spec.Detect, api.Detector{Name: d})
 			}
@@ -61,6 +61,16 @@ func (p *player) playbook(name string, a args) Playbook {
 		sp.On.Confirm = &api.Confirm{AtLeast: int(p.number(least)), Of: strings.Split(of, ",")}
 	}
 	sp.Limits = api.Limits{Items: p.number(a.keys["items"]), Amount: p.money(a.keys["amount"]), Cooldown: api.Duration{Duration: p.duration(a.keys["cooldown"])}}
+	sp.Limits.CooldownTarget.Duration, sp.Limits.CooldownAll.Duration = p.duration(a.keys["cooldownTarget"]), p.duration(a.keys["cooldownAll"])
+	sp.Acknowledge, sp.DemoteAfter = a.keys["acknowledge"], int(p.number(a.keys["demoteAfter"]))
+	for _, text := range strings.Split(a.keys["budget"], ";") {
+		if text != "" {
+			sp.Limits.Within = append(sp.Limits.Within, p.budget(text))
+		}
+	}
+	if parts := strings.Split(a.keys["total"], ":"); len(parts) > 1 {
+		sp.Totals = []api.Total{{Name: parts[0], Probes: strings.Split(parts[1], "+"), Moved: strings.Join(parts[2:], "")}}
+	}
 	if a.keys["runs"] != "" {
 		rate, err := api.ParseRate(a.keys["runs"])
 		if err != nil {
@@ -77,6 +87,31 @@ func (p *player) playbook(name string, a args) Playbook {
 	}
 	sp.Verify = api.Verify{Probes: a.list("verify"), Within: api.Duration{Duration: p.duration(a.keys["within"])}, Hold: api.Duration{Duration: p.duration(a.keys["hold"])}}
 	return Playbook{Name: name, Spec: sp}
+}
+
+// budget reads a budget: 1h target items:30 amount:EUR:1000.
+func (p *player) budget(text string) api.Budget {
+	words := strings.Fields(text)
+	b := api.Budget{Per: api.Duration{Duration: p.duration(words[0])}}
+	for _, w := range words[1:] {
+		switch k, v, found := strings.Cut(w, ":"); {
+		case !found:
+			b.Of = w
+		case k == "runs":
+			b.Runs = p.number(v)
+		case k == "items":
+			b.Items = p.number(v)
+		case k == "amount":
+			b.Amount = p.money(v)
+		case k == "share":
+			if err := b.Share.UnmarshalText([]byte(v)); err != nil {
+				p.t.Fatal(err)
+			}
+		default:
+			p.t.Fatalf("%q: unknown bound", w)
+		}
+	}
+	return b
 }
 
 func (p *player) step(pb *Playbook, name string, a args) {
@@ -96,6 +131,10 @@ func (p *player) step(pb *Playbook, name string, a args) {
 		plan.Control.Ask = &api.Question{Text: a.keys["question"], People: int(p.number(a.keys["people"])), Deadline: p.duration(a.keys["deadline"]), Default: a.keys["default"]}
 	case "expect":
 		plan.Control.Expect = &api.Expectation{Probes: a.list("probes"), OK: 3, Within: p.duration(a.keys["within"])}
+		if a.keys["equals"] != "" {
+			v := float64(p.number(a.keys["equals"]))
+			plan.Control.Expect.Equals = &v
+		}
 	}
 	pb.Spec.Steps = append(pb.Spec.Steps, st)
 	pb.Steps = append(pb.Steps, plan)

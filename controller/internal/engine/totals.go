@@ -63,8 +63,8 @@ func (s *State) measured(r *remediation, o api.Outcome) {
 	sums, err := r.Plan.sums(&o)
 	if err != nil {
 		o.Result = api.ResultFailed
-		e.Refusal = refusal(api.GuardTotals, time.Time{}, "the control totals cannot be taken before the first step: %v", err)
-		e.Text = fmt.Sprintf("Playbook %s does not begin: %s.", r.Plan.Name, strings.TrimSuffix(e.Refusal.Reason, "."))
+		e.Refusal = refusal(api.GuardTotals, time.Time{}, "the control totals cannot be taken before the first step: %s", strings.TrimSuffix(err.Error(), "."))
+		e.Text = fmt.Sprintf("Playbook %s does not begin: %s.", r.Plan.Name, e.Refusal.Reason)
 	} else {
 		var parts []string
 		for i, t := range r.Plan.Totals {

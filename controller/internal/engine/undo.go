@@ -65,11 +65,11 @@ func (s *State) undo(r *remediation, i int) {
 			return
 		}
 	}
-	if until := s.inAir(targetsOf(r.Plan, q), nil, -1); !until.IsZero() {
-		r.at(until)
-		return
+	no := s.hold(r, i)
+	if until := s.inAir(targetsOf(r.Plan, q), nil, -1); no == nil && !until.IsZero() {
+		no = refusal(api.GuardFlight, until, "an earlier call to the same target whose outcome nobody saw may still arrive")
 	}
-	if no := s.hold(r, i); no != nil {
+	if no != nil {
 		r.at(no.Next)
 		if inc := s.byID[r.Incident]; inc != nil {
 			s.refuse(inc, r.Plan, *no, fmt.Sprintf("Undoing step %s of %s waits", q.Name, r.Plan.Name))
