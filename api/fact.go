@@ -48,6 +48,7 @@ type Anomaly struct {
 	Unit     string    `json:"unit,omitempty"`
 	Evidence []Number  `json:"evidence,omitempty"` // the figures behind it
 	Text     string    `json:"text"`               // one plain sentence
+	Since    time.Time `json:"since,omitzero"`     // of the first bad run or value that led to it, where the detector knows; only when it opens
 }
 
 // ID tells one anomaly from another: PROBE/DETECTOR, and the row where there are several.

@@ -12,6 +12,7 @@ import (
 type failures struct {
 	window  []uint64 // bit set: the run was bad
 	reason  string   // of the last bad run
+	since   int64    // time of the first bad run in the window
 	atLeast int32
 	of      int32
 	clear   int32
@@ -45,6 +46,9 @@ func (r *failures) observe(p point, open bool) bool {
 	}
 	word, bit := r.next/64, uint64(1)<<(r.next%64)
 	if p.verdict == bad {
+		if r.bad() == 0 {
+			r.since = p.at
+		}
 		r.window[word] |= bit
 		r.reason, r.goods = p.reason, 0
 	} else {
@@ -97,3 +101,6 @@ func goodRuns(n int32) string {
 }
 
 func (r *failures) reset() {}
+
+// began is when the first of the bad runs was.
+func (r *failures) began() int64 { return r.since }

@@ -33,6 +33,9 @@ func (w *Watch) anomaly(d *detector, s *slot, cleared bool) api.Anomaly {
 		Opened: utc(s.opened), At: utc(w.last), Cleared: cleared,
 		Value: within(f.value), Limit: within(f.limit), Unit: f.unit, Evidence: f.evidence, Text: f.text,
 	}
+	if r, knows := s.rule.(interface{ began() int64 }); knows && !cleared && r.began() > 0 {
+		a.Since = utc(r.began())
+	}
 	if s.key != "" {
 		a.Text = clip(s.key, 80) + ": " + a.Text
 	}

@@ -95,3 +95,6 @@ func (r *threshold) explain(now int64, cleared bool) finding {
 }
 
 func (r *threshold) reset() { r.since = 0 }
+
+// began is since when the value is beyond the limit.
+func (r *threshold) began() int64 { return r.since }
