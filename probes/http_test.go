@@ -295,6 +295,78 @@ func TestConnPoolBounds(t *testing.T) {
 	}
 }
 
+// Many probes that begin at once dial their host a few at a time, and all get their answer.
+func TestDialsAreBounded(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(5 * time.Millisecond) }))
+	defer server.Close()
+	env := newEnv(t).open()
+	var wg sync.WaitGroup
+	for range 500 {
+		p := build(t, env, "http", &HTTPParams{URL: text(server.URL)})
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if o := p.Probe(ctx); o.Verdict != api.OK {
+				t.Errorf("%s: %s", o.Verdict, o.Reason)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	most, waited := 0, 0
+	look := func() (dialling, waiting int) {
+		env.conns.mu.Lock()
+		defer env.conns.mu.Unlock()
+		for _, h := range env.conns.hosts {
+			dialling, waiting = dialling+h.dialling, waiting+len(h.waiters)
+		}
+		return dialling, waiting
+	}
+	for ended := false; !ended; {
+		select {
+		case <-done:
+			ended = true
+		case <-time.After(100 * time.Microsecond):
+			dialling, waiting := look()
+			most, waited = max(most, dialling), max(waited, waiting)
+		}
+	}
+	if most > dialsPerHostMax || waited == 0 {
+		t.Errorf("%d dials at once, want at most %d; at most %d probes waited for one", most, dialsPerHostMax, waited)
+	}
+	if dialling, waiting := look(); dialling != 0 || waiting != 0 {
+		t.Errorf("%d dials and %d waiters are left", dialling, waiting)
+	}
+}
+
+// Who waits for a dial gives up with its deadline; what was handed over at that moment goes on to the next.
+func TestWaitingForADialEnds(t *testing.T) {
+	p := newConnPool()
+	h := p.host("192.0.2.1:80")
+	h.dialling = dialsPerHostMax
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, _, err := p.get(ctx, "192.0.2.1:80", false); !errors.Is(err, context.DeadlineExceeded) || isOurs(ctx, err) {
+		t.Errorf("the wait ended with %v; want the deadline, which is the target's fault", err)
+	}
+	first, second := make(chan *conn, 1), make(chan *conn, 1)
+	h.waiters = append(h.waiters, first, second)
+	p.dialEnded(h)
+	p.giveUp(h, first)
+	select {
+	case c := <-second:
+		if c != nil {
+			t.Error("a connection came from nowhere")
+		}
+	default:
+		t.Error("the leave to dial was lost")
+	}
+	p.dialEnded(h)
+	if len(h.waiters) != 0 || h.dialling != dialsPerHostMax-1 {
+		t.Errorf("%d waiters and %d dials are left", len(h.waiters), h.dialling)
+	}
+}
+
 func TestDialBackoff(t *testing.T) {
 	p, addr := newConnPool(), refusing(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
