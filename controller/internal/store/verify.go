@@ -166,18 +166,24 @@ func (c *check) run(ctx context.Context) error {
 	return nil
 }
 
-// schema compares the tables with those that this program makes: a changed index or constraint would hide entries.
-func (c *check) schema(ctx context.Context, tx *sql.Tx) error {
+// wantSchema is what this program makes.
+var wantSchema = sync.OnceValues(func() ([]string, error) {
+	ctx := context.Background()
 	fresh, err := sql.Open("sqlite", ":memory:")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer fresh.Close()
 	fresh.SetMaxOpenConns(1)
 	if err := migrate(ctx, fresh, journalFile); err != nil {
-		return err
+		return nil, err
 	}
-	want, err := schemaOf(ctx, fresh)
+	return schemaOf(ctx, fresh)
+})
+
+// schema compares the tables with those that this program makes: a changed index or constraint would hide entries.
+func (c *check) schema(ctx context.Context, tx *sql.Tx) error {
+	want, err := wantSchema()
 	if err != nil {
 		return err
 	}
@@ -203,8 +209,9 @@ type querier interface {
 }
 
 func schemaOf(ctx context.Context, db querier) ([]string, error) {
-	const query = `SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema
-		UNION ALL SELECT 'format ' || version_id || ' ' || is_applied FROM goose_db_version`
+	// The two tables that SQLite and goose make are not strict, so the types of their values are compared too.
+	const query = `SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') || ' ' || typeof(type) || typeof(name) || typeof(tbl_name) || typeof(sql) FROM sqlite_schema
+		UNION ALL SELECT 'format ' || version_id || ' ' || is_applied || ' ' || typeof(version_id) || typeof(is_applied) FROM goose_db_version`
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
