@@ -282,12 +282,13 @@ func (c *court) verify(message []byte, armored string) verified {
 	return v
 }
 
-// missing says which demand the signers do not meet; empty where all are met.
+// missing says which demand the signers do not meet, the greatest one where there are several; empty where all are met.
 func (h *hearing) missing(p *engine.Playbook, yes []signer) string {
 	rules := []approvalRule{{people: 1}}
 	if worst(p) >= api.D4 {
 		rules[0].people = 2
 	}
+	text, most := "", 0
 	for _, r := range append(rules, h.rules...) {
 		if len(r.playbooks) > 0 && !matchList(r.playbooks, p.Name) {
 			continue
@@ -299,15 +300,15 @@ func (h *hearing) missing(p *engine.Playbook, yes []signer) string {
 				people = append(people, s.person)
 			}
 		}
-		if len(people) < r.people {
+		if len(people) < r.people && r.people > most {
 			of := ""
 			if len(r.roles) > 0 {
 				of = " of " + strings.Join(r.roles, " or ")
 			}
-			return fmt.Sprintf("%d of %d people%s that it needs have approved it", len(people), r.people, of)
+			text, most = fmt.Sprintf("%d of %d people%s that it needs have approved it", len(people), r.people, of), r.people
 		}
 	}
-	return ""
+	return text
 }
 
 // until is how long the signers still meet the demands: keys end too.

@@ -102,7 +102,7 @@ func askPassphrase(file string, prompt io.Writer) ([]byte, error) {
 	if err := stty("-echo"); err != nil {
 		return nil, &api.Error{Code: api.CodeUnavailable, Message: "hide what is typed (stty)", Err: err, Hint: "ssh-add the key and run this with SSH_AUTH_SOCK set"}
 	}
-	defer stty("echo")
+	defer func() { _ = stty("echo") }() // it worked a moment ago
 	fmt.Fprintf(prompt, "Passphrase of %s: ", file)
 	line, err := bufio.NewReader(tty).ReadString('\n')
 	fmt.Fprintln(prompt)

@@ -94,6 +94,11 @@ func writeEvidence(w io.Writer, p painter, e api.Entry) {
 		}
 		line("evidence: %s", strings.Join(figures, ", "))
 	}
+	if e.Kind == api.EntryConfigured {
+		for _, f := range e.Facts {
+			line("%s: %s", f.Name, f.Value)
+		}
+	}
 	if r := e.Refusal; r != nil {
 		line("guard: %s; would next pass: %s", r.Guard, nextPass(r))
 	}
