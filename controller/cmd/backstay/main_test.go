@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -12,6 +13,12 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"backstay": func() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) },
+		"do-then-mark": func() { // the control of TestKill
+			if err := doThenMark(os.Args[1], os.Args[2]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		},
 	})
 }
 
