@@ -21,6 +21,13 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(killEnv); dir != "" {
 		appendUntilKilled(dir)
 	}
+	if dir := os.Getenv(diskEnv); dir != "" {
+		if err := workOnDisk(dir); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

@@ -125,9 +125,11 @@ var restores = []struct {
 func TestRestores(t *testing.T) {
 	s := newSuite(t, "restores of random old backups", "noticed every time, 0 doubled", 20, 500)
 	var doubledByNaive, refused, complete atomic.Int64
+	base := quickDir(t)
 	s.eachRun(func(run int, rnd *rand.Rand) {
 		way := restores[run%len(restores)]
-		r := &restoreRun{rnd: rnd, base: t.TempDir(), worker: worker{effects: map[string]int{}}}
+		r := &restoreRun{rnd: rnd, base: filepath.Join(base, fmt.Sprint(run)), worker: worker{effects: map[string]int{}}}
+		defer os.RemoveAll(r.base)
 		if err := r.prepare(); err != nil {
 			s.fail(run, "prepare: %v", err)
 			return
@@ -171,6 +173,9 @@ func (r *restoreRun) open() (*Store, error) {
 
 // prepare works, takes a backup at some moment, works on until more is published, and ends, cleanly or not.
 func (r *restoreRun) prepare() error {
+	if err := os.Mkdir(r.base, 0o700); err != nil {
+		return err
+	}
 	r.dir, r.backup = filepath.Join(r.base, "data"), filepath.Join(r.base, "backup")
 	s, err := r.open()
 	if err != nil {

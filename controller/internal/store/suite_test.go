@@ -83,3 +83,14 @@ func (s *suite) eachRun(run func(run int, rnd *rand.Rand)) {
 	}
 	wg.Wait()
 }
+
+// quickDir is a temporary folder in memory where there is one: these suites check what is in files, not how long they last.
+func quickDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "backstay-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}

@@ -384,7 +384,7 @@ var deeds = []deed{
 func TestTampering(t *testing.T) {
 	s := newSuite(t, "tampering", "100 % found, 0 false alarms", 2_000, 100_000)
 	c := newCrime(t)
-	folders := [2]string{t.TempDir(), t.TempDir()}
+	folders := [2]string{quickDir(t), quickDir(t)}
 	var mu sync.Mutex
 	found, sound, control, controlMissed, limit := 0, 0, 0, 0, 0
 	s.eachRun(func(run int, rnd *rand.Rand) {
