@@ -56,7 +56,7 @@ func (s *State) applyStep(e *api.Entry) error {
 			return errIllegal
 		}
 		st.end(e, q)
-		s.touched(r, q, st, e.Outcome, false)
+		s.touched(r, st, e.Outcome)
 	case api.EntryStepUncertain:
 		if !flying {
 			return errIllegal
@@ -74,7 +74,7 @@ func (s *State) applyStep(e *api.Entry) error {
 		st.Outcome = e.Outcome
 		if e.Outcome.Result == api.ResultDone {
 			st.State, st.Ended, st.No = api.StepReconciled, e.At, nil
-			s.touched(r, q, st, e.Outcome, true)
+			s.touched(r, st, e.Outcome)
 		} else {
 			st.Absent, st.Open = true, 0
 		}

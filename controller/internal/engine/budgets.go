@@ -12,7 +12,7 @@ import (
 //
 //   - an attempt reserves what it will touch, in the entry that intends it: so two playbooks never pass one budget together,
 //     and a crash gives nothing back;
-//   - its outcome puts what was really touched in place of the reservation;
+//   - its outcome puts what was really touched in place of the reservation; one that happened and names no figures counts in full;
 //   - an outcome that nobody knows keeps the reservation, until the target or a person says that nothing happened;
 //   - a run counts in a budget from its beginning until the budget's time after its end: longer than its items need, never
 //     shorter.
@@ -45,16 +45,16 @@ func (s *State) reserve(r *remediation, st *step, items int64, amount api.Money)
 	s.add(r, st.Held, st.HeldAmount)
 }
 
-// touched puts what an attempt did in place of what it reserved. Where it happened but does not say how much, the reservation stands.
-func (s *State) touched(r *remediation, q *planned, st *step, o *api.Outcome, looked bool) {
+// touched puts what an attempt did in place of what it reserved. Where it happened but does not say how much, the reservation stands:
+// nobody can tell nothing from not counted.
+func (s *State) touched(r *remediation, st *step, o *api.Outcome) {
 	items, amount := o.Items, o.Amount
 	if o.Result == api.ResultDone {
-		silent := items == 0 && len(amount) == 0
-		switch {
-		case silent && (looked || !q.Plan.Action.Counts):
-			items, amount = st.Held, st.HeldAmount
-		case !silent && len(amount) == 0:
-			amount = st.HeldAmount // it counts items but not their money
+		if items == 0 && len(amount) == 0 {
+			items = st.Held
+		}
+		if len(amount) == 0 {
+			amount = st.HeldAmount
 		}
 	}
 	s.reserve(r, st, 0, nil)

@@ -19,6 +19,10 @@ func (w *world) perform(c Command) {
 	case Undo:
 		w.undo(c)
 	case Expect:
+		if c.Expectation.Values {
+			w.total(c)
+			return
+		}
 		k := w.target(c)
 		name := w.itemName(k)
 		w.after(min(20*time.Second, c.Deadline.Sub(w.now.Add(w.skew))), func() {
@@ -82,6 +86,7 @@ func (w *world) judgeCall(c Command) {
 	if at.Before(w.s.now) {
 		at = w.s.now
 	}
+	w.judgeBudget(c, k)
 	intended := false
 	for i := len(w.journal) - 1; i >= 0 && !intended; i-- {
 		e := &w.journal[i]
@@ -199,6 +204,13 @@ func (w *world) look(c Command) {
 
 func (w *world) undo(c Command) {
 	k := w.target(c)
+	at := w.clock()
+	if at.Before(w.paused) {
+		w.breach("I4: an undo while paused: %s", c.ID)
+	}
+	if k == 6 && !at.Before(freezeFrom) && at.Before(freezeTo) {
+		w.breach("I4: an undo in a freeze: %s", c.ID)
+	}
 	key := w.keyOf[c.Remediation+"/"+c.Step]
 	name := w.paid[key]
 	effect := func() {

@@ -30,6 +30,7 @@ func simulate(seed uint64, naive bool) *world {
 		w.after(w.between(0, 40*time.Minute), w.pauseAll)
 		w.after(w.between(0, 40*time.Minute), w.blindness)
 	}
+	w.sight()
 	w.run(t0.Add(45 * time.Minute))
 	w.calm = true
 	w.run(t0.Add(3 * time.Hour))
@@ -71,7 +72,7 @@ func TestSimulation(t *testing.T) {
 		first, last = *simSeed, *simSeed
 	}
 	restarts, rems, late := 0, 0, 0
-	endings := map[api.RemediationEnd]int{}
+	endings, held := map[api.RemediationEnd]int{}, map[api.Guard]int{}
 	for seed := first; seed <= last; seed++ {
 		w := simulate(seed, false)
 		journal := encode(t, w.journal)
@@ -89,6 +90,9 @@ func TestSimulation(t *testing.T) {
 		restarts, rems = restarts+w.restarts, rems+w.remsOpened
 		for _, e := range w.journal {
 			endings[e.End]++
+			if e.Refusal != nil {
+				held[e.Refusal.Guard]++
+			}
 			if e.Kind == api.EntryLateResult {
 				late++
 			}
@@ -104,6 +108,12 @@ func TestSimulation(t *testing.T) {
 		for _, end := range ends[:len(ends)-1] { // but told: no playbook of the world only tells
 			if endings[end] == 0 {
 				t.Errorf("no schedule ended %s: the simulation does not reach all of the engine", end)
+			}
+		}
+		for _, g := range []api.Guard{api.GuardPause, api.GuardApproval, api.GuardConfirm, api.GuardUnknown, api.GuardRuns, api.GuardCooldown, api.GuardItems,
+			api.GuardCalendar, api.GuardFlight, api.GuardBreaker, api.GuardInDoubt, api.GuardAck, api.GuardDemoted, api.GuardTotals} {
+			if held[g] == 0 {
+				t.Errorf("no schedule was held back by the guard %s: the simulation does not reach all of the engine", g)
 			}
 		}
 	}

@@ -47,6 +47,7 @@ type world struct {
 	yes      map[string][]string
 	verdicts map[string]api.Verdict
 	paused   time.Time // until when
+	guards   judgedGuards
 
 	doubles    int
 	broken     []string
@@ -95,10 +96,14 @@ var kinds = []struct {
 	undo   bool
 	tune   func(p *api.PlaybookSpec)
 }{
-	{api.Idempotent, api.D1, api.ModeAuto, true, func(p *api.PlaybookSpec) {}},
-	{api.Keyed, api.D3, api.ModeAuto, false, func(p *api.PlaybookSpec) { p.Otherwise = "stop" }},
-	{api.Queryable, api.D3, api.ModeAuto, false, func(p *api.PlaybookSpec) { p.Otherwise = "pb0" }},
-	{api.Blind, api.D3, api.ModeAuto, false, func(p *api.PlaybookSpec) {}},
+	{api.Idempotent, api.D1, api.ModeAuto, true, func(p *api.PlaybookSpec) {
+		p.Totals = []api.Total{{Name: "items", Probes: []string{"p0"}}}
+	}},
+	{api.Keyed, api.D3, api.ModeAuto, false, func(p *api.PlaybookSpec) {
+		p.Otherwise, p.Limits.Within, p.DemoteAfter = "stop", sharedBudget, 1
+	}},
+	{api.Queryable, api.D3, api.ModeAuto, false, func(p *api.PlaybookSpec) { p.Otherwise, p.Limits.Within = "pb0", sharedBudget }},
+	{api.Blind, api.D3, api.ModeAuto, false, func(p *api.PlaybookSpec) { p.Acknowledge, p.Limits.CooldownAll.Duration = "unverified", coolAll }},
 	{api.Keyed, api.D4, api.ModeAuto, false, func(p *api.PlaybookSpec) {}},
 	{api.Queryable, api.D2, api.ModeApprove, true, func(p *api.PlaybookSpec) {
 		p.Limits.Items = 10
@@ -111,12 +116,17 @@ var kinds = []struct {
 	}},
 }
 
+// sharedBudget bounds playbooks 1 and 2 together, which share a target.
+var sharedBudget = []api.Budget{{Per: api.Duration{Duration: 10 * time.Minute}, Of: "target", Items: 20}}
+
+const coolAll = 20 * time.Second // the pause of playbook 3 since anything acted
+
 var freezeFrom, freezeTo = t0.Add(20 * time.Minute), t0.Add(35 * time.Minute)
 
 func newWorld(seed uint64, naive bool) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), naive: naive, now: t0, s: New(), net: map[string]int{}, landed: map[string]bool{}, undone: map[string]bool{}, denied: map[string]bool{}, doubts: map[string]string{}, paid: map[string]string{},
 		keys: map[string]time.Time{}, sent: map[string][]sentRun{}, keyOf: map[string]string{}, flying: map[string]flight{},
-		yes: map[string][]string{}, verdicts: map[string]api.Verdict{}, ill: make([]bool, len(kinds)), item: make([]int, len(kinds))}
+		yes: map[string][]string{}, verdicts: map[string]api.Verdict{}, guards: newJudgedGuards(), ill: make([]bool, len(kinds)), item: make([]int, len(kinds))}
 	w.cfg = w.config()
 	w.snap, _ = w.s.Snapshot()
 	return w
@@ -126,7 +136,7 @@ func (w *world) config() *Config {
 	c := &Config{Digest: "c1", Calendars: []api.Calendar{{Metadata: api.Metadata{Name: "days"}, Spec: api.CalendarSpec{
 		Freezes: []api.Freeze{{Name: "close", From: freezeFrom.Format("2006-01-02T15:04"), To: freezeTo.Format("2006-01-02T15:04")}}}}}}
 	probe := func(name, integration string) {
-		c.Probes = append(c.Probes, api.Probe{Metadata: api.Metadata{Name: name}, Spec: api.ProbeSpec{Integration: integration, Detect: []api.Detector{{Name: "down"}}}})
+		c.Probes = append(c.Probes, api.Probe{Metadata: api.Metadata{Name: name}, Spec: api.ProbeSpec{Every: api.Seconds(60), Integration: integration, Detect: []api.Detector{{Name: "down"}}}})
 	}
 	for i, k := range kinds {
 		sys := fmt.Sprintf("sys%d", i)
@@ -288,6 +298,9 @@ func (w *world) isIll(probe string) bool {
 // report has a probe's detector and verdict say what is.
 func (w *world) report(probe string) {
 	v := w.verdicts[probe]
+	if v != api.Unknown {
+		w.guards.seen[probe] = w.clock()
+	}
 	switch {
 	case v == api.Unknown:
 	case w.isIll(probe):
@@ -370,6 +383,7 @@ func (w *world) heal(k int) {
 
 // judgeEntry holds the log against what must never happen.
 func (w *world) judgeEntry(e *api.Entry) {
+	w.judgeGuards(e)
 	switch e.Kind {
 	case api.EntryInvariant:
 		w.breach("halted: %s", e.Text)
