@@ -51,7 +51,10 @@ func tarOf(members []member) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), t.Close()
+	if err := t.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // readArchive reads members, and refuses whatever writeArchive would not have written around them.

@@ -19,7 +19,7 @@ func newAudit() *cobra.Command {
 		Use:   "audit",
 		Short: "Verify, show, export and prove the log; works beside a running controller and without one",
 	}
-	cmd.AddCommand(newAuditVerify(), newAuditShow(), newAuditExport(), newAuditProve())
+	cmd.AddCommand(newAuditVerify(), newAuditShow(), newAuditExport(), newAuditProve(), newAuditPersonal())
 	return cmd
 }
 
