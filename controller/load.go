@@ -57,6 +57,8 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 	findings.Sort()
 	if findings.Failed() {
 		l.set.Store(before)
+	} else if l.court.list != nil {
+		l.court.enforced = true
 	}
 	return cfg, &set, findings, nil
 }
