@@ -63,6 +63,7 @@ func testCatalog() Catalog {
 			{Name: "release-payments", Version: "1", Effect: EffectRelease, Danger: D4, Repeat: Blind, Counts: true},
 			{Name: "purge", Version: "1", Effect: EffectRepair, Danger: D5, Repeat: Blind},
 			{Name: "notify", Version: "1", Effect: EffectNotify, Danger: D0, Repeat: Blind},
+			{Name: "wait", Version: "1", Effect: EffectObserve, Danger: D0, Repeat: Idempotent},
 		},
 		Routes:   []TypeInfo{{Name: "haproxy"}, {Name: "http"}},
 		Channels: []TypeInfo{{Name: "slack"}, {Name: "webhook"}},

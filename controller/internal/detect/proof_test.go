@@ -1,8 +1,10 @@
 package detect
 
 import (
+	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +102,49 @@ func TestProof(t *testing.T) {
 			}
 			if len(x.want.Probes) > 0 && len(out.Facts) < 2 {
 				t.Errorf("facts %v say nothing of the probes", out.Facts)
+			}
+		})
+	}
+}
+
+// TestProofOfValues: a good run counts only where its value is the expected one too, and the last value is told on request.
+func TestProofOfValues(t *testing.T) {
+	number := func(v float64) *float64 { return &v }
+	type seen struct {
+		verdict api.Verdict
+		value   float64
+	}
+	for _, x := range []struct {
+		name   string
+		want   api.Expectation
+		runs   []seen
+		result api.Result
+		text   string
+	}{
+		{"it runs dry", api.Expectation{Equals: number(0)}, []seen{{api.OK, 3}, {api.OK, 1}, {api.OK, 0}}, "done", "answered well once"},
+		{"it does not", api.Expectation{Equals: number(0)}, []seen{{api.OK, 3}, {api.OK, 1}}, "failed", "its value is 1, not 0"},
+		{"a refused connection is no empty queue", api.Expectation{Equals: number(0)}, []seen{{api.Bad, 0}, {api.Unknown, 0}}, "failed", "0 good in a row"},
+		{"no number", api.Expectation{Equals: number(0)}, []seen{{api.OK, math.NaN()}}, "failed", "not 0"},
+		{"below", api.Expectation{Below: number(5)}, []seen{{api.OK, 5}, {api.OK, 4.5}}, "done", ""},
+		{"above", api.Expectation{Above: number(5)}, []seen{{api.OK, 5}}, "failed", "its value is 5, not above 5"},
+		{"between", api.Expectation{Above: number(1), Below: number(2)}, []seen{{api.OK, 1}, {api.OK, 2}, {api.OK, 1.5}}, "done", ""},
+		{"twice in a row", api.Expectation{Equals: number(0), OK: 2}, []seen{{api.OK, 0}, {api.OK, 1}, {api.OK, 0}}, "failed", "1 good in a row"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			x.want.Probes, x.want.Within, x.want.Values = []string{"a"}, time.Minute, true
+			p := NewProof(x.want, t0)
+			for i, s := range x.runs {
+				p.Observe(&api.Observation{Probe: "a", At: t0.Add(time.Duration(i+1) * time.Second), Verdict: s.verdict, Value: s.value})
+			}
+			out, decided, _ := p.Result(t0.Add(time.Minute))
+			if !decided || out.Result != x.result || !strings.Contains(out.Text, x.text) {
+				t.Errorf("%v %s: %s; want %s: %s", decided, out.Result, out.Text, x.result, x.text)
+			}
+			told := slices.ContainsFunc(out.Facts, func(f api.Fact) bool {
+				return f.Name == api.ValueFact("a") && f.Value == strconv.FormatFloat(x.runs[len(x.runs)-1].value, 'g', -1, 64)
+			})
+			if x.result == api.ResultDone && !told {
+				t.Errorf("the last value is not told: %v", out.Facts)
 			}
 		})
 	}

@@ -223,6 +223,40 @@ func TestCountedValuesAreTold(t *testing.T) {
 	})
 }
 
+// The engine hears each time that a corroborating probe was seen well or ill, and of no other: what it said counts for two intervals.
+func TestSightsOfCorroboratingProbesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var blind atomic.Bool
+		core := &script{}
+		probes := manyProbes(2, time.Second, func(int) sight {
+			return func(context.Context) api.Observation {
+				if blind.Load() {
+					return api.Observation{Verdict: api.Unknown}
+				}
+				return api.Observation{Verdict: api.OK}
+			}
+		})
+		c := Config{Probes: probes}
+		c.Engine.Playbooks = []engine.Playbook{{Spec: api.PlaybookSpec{On: api.Trigger{Confirm: &api.Confirm{AtLeast: 1, Of: []string{"probe-00001/down"}}}}}}
+		r := start(t, Options{Config: c}, nil, core)
+		time.Sleep(10 * time.Second)
+		blind.Store(true)
+		time.Sleep(10 * time.Second)
+		r.stop()
+		told := 0
+		for _, e := range core.events {
+			if e.Seen == "probe-00001" {
+				told++
+			} else if e.Seen != "" {
+				t.Errorf("told of %s, which corroborates nothing", e.Seen)
+			}
+		}
+		if told < 9 || told > 10 {
+			t.Errorf("told %d times in ten seconds of sight and ten of blindness; want one a second of sight", told)
+		}
+	})
+}
+
 // An anomaly from before a restart that is over is cleared, although the detectors that opened it are gone.
 func TestAnomaliesFromBeforeARestartEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
