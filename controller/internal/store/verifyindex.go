@@ -39,24 +39,28 @@ func keySum(seed maphash.Seed, key []byte, seq int64) uint64 {
 
 // index sums up one index, and checks that it is in order, without which look-ups miss.
 func (c *check) index(ctx context.Context, nth int) (sum uint64, ordered bool, err error) {
-	column := entryIndexes[nth]
-	rows, err := c.db.QueryContext(ctx, "SELECT "+column+", seq FROM entries INDEXED BY entries_"+column+" WHERE "+column+" IS NOT NULL ORDER BY "+column+", seq")
+	column, want := entryIndexes[nth], "text"
+	if column == "at" {
+		want = "integer"
+	}
+	rows, err := c.db.QueryContext(ctx, "SELECT "+column+", seq, typeof("+column+") = '"+want+"' FROM entries INDEXED BY entries_"+column+" WHERE "+column+" IS NOT NULL ORDER BY "+column+", seq")
 	if err != nil {
 		return 0, false, err
 	}
 	defer rows.Close()
 	var text sql.RawBytes
 	var at, seq, lastSeq int64
+	var typed bool // a key of another type lies elsewhere in the index than a look-up expects it
 	key, last := []byte(nil), []byte(nil)
 	for first := true; rows.Next(); first = false {
 		if column == "at" {
-			err = rows.Scan(&at, &seq)
+			err = rows.Scan(&at, &seq, &typed)
 			key = binary.BigEndian.AppendUint64(key[:0], uint64(at))
 		} else {
-			err = rows.Scan(&text, &seq)
+			err = rows.Scan(&text, &seq, &typed)
 			key = append(key[:0], text...)
 		}
-		if err != nil {
+		if err != nil || !typed {
 			return 0, false, nil // not even of the right type: let SQLite say what it is
 		}
 		if order := bytes.Compare(last, key); !first && (order > 0 || order == 0 && lastSeq >= seq) {
