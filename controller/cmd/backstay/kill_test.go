@@ -248,7 +248,7 @@ func (l *lane) live(p *process) {
 		l.fail("it did not look at its targets within 15 s; it said:\n%s", tail(filepath.Join(l.dir, logFile)))
 		return
 	}
-	long := time.Duration(l.rng.Int64N(int64(600 * time.Millisecond)))
+	long := time.Duration(l.rng.Int64N(int64(900 * time.Millisecond)))
 	if l.rng.Float64() < 0.3 {
 		long += time.Duration(l.rng.Int64N(int64(2 * time.Second)))
 	}
