@@ -257,6 +257,21 @@ func (w *wire) cut() int {
 }
 
 // manage calls the management API.
+// policyShown waits until the management API shows a policy on a queue, which is some seconds after it was set.
+func (d *deadLetters) policyShown(queue, policy string) {
+	d.t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		var shown struct {
+			Policy string `json:"policy"`
+		}
+		manage(d.t, d.r, http.MethodGet, "/api/queues/"+d.r.VHost+"/"+queue, nil, &shown)
+		if shown.Policy == policy {
+			return
+		}
+	}
+	d.t.Fatalf("the management API never showed policy %s on queue %s", policy, queue)
+}
+
 func manage(t *testing.T, r *rig.Rabbit, method, path string, body, into any) {
 	t.Helper()
 	text, err := json.Marshal(body)
@@ -449,7 +464,7 @@ func TestReplayWaitsForRoom(t *testing.T) {
 			d.fill(200, 0)
 			manage(t, d.r, http.MethodPut, "/api/policies/"+d.r.VHost+"/short", map[string]any{
 				"pattern": "^captures$", "apply-to": "queues", "definition": map[string]any{"max-length": 40, "overflow": overflow}}, nil)
-			time.Sleep(3 * time.Second) // the management API shows a policy a moment later
+			d.policyShown("captures", "short")
 			d.job.Params["idle"], d.job.Params["canary"] = true, []int{}
 			ended := make(chan api.Outcome)
 			go func() {
