@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// suite counts the runs of one of the long suites and what was broken in them. They are short within go test, and long where
-// BACKSTAY_SOAK is set; BACKSTAY_SEED repeats one.
+// suite counts the runs of one of the long suites and what was broken in them. They are short within go test (a quarter of that with
+// -short), and long where BACKSTAY_SOAK is set; BACKSTAY_SEED repeats one.
 type suite struct {
 	t    *testing.T
 	name string
@@ -25,8 +25,11 @@ type suite struct {
 func newSuite(t *testing.T, name, hold string, short, long int) *suite {
 	t.Helper()
 	s := &suite{t: t, name: name, hold: hold, runs: short, seed: rand.Uint64()}
-	if os.Getenv("BACKSTAY_SOAK") != "" {
+	switch {
+	case os.Getenv("BACKSTAY_SOAK") != "":
 		s.runs = long
+	case testing.Short():
+		s.runs = short / 4
 	}
 	if text := os.Getenv("BACKSTAY_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
