@@ -149,8 +149,8 @@ func TestResolve(t *testing.T) {
 func TestResolveWaits(t *testing.T) {
 	a := newGateway(t)
 	rig := newResolveRig(t, a, newGateway(t))
-	rig.doubt(t, "late", "a", 14*time.Second)
-	rig.doubt(t, "never", "a", 14*time.Second)
+	rig.doubt(t, "late", "a", 12*time.Second)
+	rig.doubt(t, "never", "a", 12*time.Second)
 	time.AfterFunc(300*time.Millisecond, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
