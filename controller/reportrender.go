@@ -41,7 +41,7 @@ func (r *Report) Write(w io.Writer, format string) error {
 var reportHTML string
 
 var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
-	"day": day, "instant": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }, "percent": Share.String, "mean": Mean.String,
+	"day": day, "instant": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }, "percent": Share.String, "rate": Share.rate, "mean": Mean.String,
 	"span": func(d time.Duration) string { return spanText(d.Seconds()) }, "width": func(part, whole int) int { return part * 100 / max(whole, 1) },
 	"most": func(list []Tally) int {
 		most := 0
@@ -75,6 +75,12 @@ func (s Share) String() string {
 		return "–"
 	}
 	return fmt.Sprintf("%.0f %% (%d of %d)", float64(s.Count)*100/float64(s.Of), s.Count, s.Of)
+}
+
+// rate is the share alone, for where its numbers stand beside it.
+func (s Share) rate() string {
+	text, _, _ := strings.Cut(s.String(), " (")
+	return text
 }
 
 func spanText(seconds float64) string {
