@@ -162,7 +162,7 @@ func describePlaybook(w io.Writer, s api.PlaybookStatus) {
 	field(w, "Trigger", s.Trigger)
 	field(w, "Digest", s.Digest)
 	field(w, "Runs", fmt.Sprint(s.Runs))
-	for _, end := range []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed, api.EndTold} {
+	for _, end := range allEnds {
 		if n := s.Ends[end]; n > 0 {
 			fmt.Fprintf(w, "  %-14s %d\n", end, n)
 		}
@@ -177,6 +177,9 @@ func describePlaybook(w io.Writer, s api.PlaybookStatus) {
 	}
 	fmt.Fprintf(w, "\nWhy it ran, and why it did not: backstay why %s\n", s.Name)
 }
+
+// allEnds are the ends of remediations in the order in which they are shown.
+var allEnds = []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed, api.EndTold}
 
 func stamp(t time.Time) string {
 	if t.IsZero() {

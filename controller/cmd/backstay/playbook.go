@@ -14,6 +14,7 @@ func newPlaybook() *cobra.Command {
 		Short: "Look at playbooks as approvers do",
 	}
 	cmd.AddCommand(newPlaybookDigest())
+	cmd.AddCommand(newPlaybookRecord())
 	return cmd
 }
 
