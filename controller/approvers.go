@@ -192,10 +192,10 @@ func (a *approvers) signer(text string) error {
 
 // option takes one option of a key. Those that OpenSSH knows and that would change whose signature counts are refused.
 func (s *signer) option(text string) error {
-	name, value, _ := strings.Cut(text, "=")
-	value = strings.Trim(value, `"`)
+	name, quoted, _ := strings.Cut(text, "=")
+	value := strings.Trim(quoted, `"`)
 	var err error
-	switch strings.ToLower(name) {
+	switch name = strings.ToLower(name); name {
 	case "namespaces":
 		s.here = matchList(strings.Split(value, ","), api.ApprovalNamespace)
 	case "valid-after":
@@ -203,7 +203,10 @@ func (s *signer) option(text string) error {
 	case "valid-before":
 		s.before, err = signerTime(value)
 	default:
-		err = fmt.Errorf("the option %s is not supported: namespaces, valid-after and valid-before are", name)
+		return fmt.Errorf("the option %s is not supported: namespaces, valid-after and valid-before are", name)
+	}
+	if quoted != `"`+value+`"` {
+		return fmt.Errorf("the option %s needs its value in quotes, or OpenSSH would not read the line", name)
 	}
 	return err
 }

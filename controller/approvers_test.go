@@ -52,6 +52,7 @@ func TestApproversFailClosed(t *testing.T) {
 		"alice valid-before=\"2027Z\" " + key:                             "not a time",
 		"alice " + key + " roles=Payments":                                "not a role",
 		"alice " + key + "\nbob " + key:                                   "the same key",
+		"alice namespaces=git " + key:                                     "in quotes",
 		"# backstay: requires people=2":                                   "no order",
 		"# backstay: require":                                             "no order",
 		"# backstay: require people=0":                                    "not a number",

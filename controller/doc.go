@@ -29,7 +29,7 @@
 //	api                the words: specs, observations, anomalies, outcomes, entries
 //	probes             the eyes: one file per probe type
 //	playbooks          the hands: one file per action
-//	controller         load.go (files to a running configuration), run.go (the process), check.go, audit.go, demo.go
+//	controller         load.go (files to a running configuration), approval.go (whose signatures count), run.go (the process), check.go, audit.go, demo.go
 //	internal/engine    the brain: guards.go says no, remediation.go does, unknown.go knows what nobody can tell
 //	internal/live      schedule.go, loop.go, execute.go
 //	internal/demo      a small back office, and the judge of what really happened to its money
