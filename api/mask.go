@@ -70,12 +70,12 @@ func MaskCards(text string) string {
 			i++
 			continue
 		}
-		end, digits := cardRun(text, i)
-		if n := len(digits); n >= cardMin && n <= cardMax && isCard(digits) && !withinNumber(text, i, end) {
+		end, digits := cardAt(text, i)
+		if digits > 0 && !withinNumber(text, i, end) {
 			if out == nil {
 				out = []byte(text)
 			}
-			hide(out[i:end], n-4)
+			hide(out[i:end], digits-4)
 		}
 		i = end
 	}
@@ -102,10 +102,12 @@ func manyDigits(text string) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// cardRun reads digits from i on: one plain run, or groups of at least three with the same single separator between all of them.
-func cardRun(text string, i int) (end int, digits []byte) {
+// cardAt looks for a card number that begins at i: one plain run of digits, or groups of at least three with the same single separator
+// between them. It gives the end of the longest one and how many digits it has; where there is none, 0 and the end of the first
+// group: another one may begin after it.
+func cardAt(text string, i int) (end, n int) {
 	var buf [cardMax + 1]byte
-	digits = buf[:0]
+	digits := buf[:0]
 	group := func(from int) int {
 		for ; from < len(text) && isDigit(text[from]); from++ {
 			if len(digits) <= cardMax {
@@ -114,14 +116,18 @@ func cardRun(text string, i int) (end int, digits []byte) {
 		}
 		return from
 	}
-	end = group(i)
-	if end-i < 3 || end-i > 6 || end >= len(text) || text[end] != ' ' && text[end] != '-' {
-		return end, digits
+	first := group(i)
+	end = first
+	for next := first; ; {
+		if len(digits) >= cardMin && len(digits) <= cardMax && isCard(digits) {
+			end, n = next, len(digits)
+		}
+		if first-i < 3 || first-i > 6 || len(digits) >= cardMax || next+3 >= len(text) || text[next] != ' ' && text[next] != '-' || text[next] != text[first] ||
+			!isDigit(text[next+1]) || !isDigit(text[next+2]) || !isDigit(text[next+3]) {
+			return end, n
+		}
+		next = group(next + 1)
 	}
-	for sep := text[end]; end+3 < len(text) && text[end] == sep && isDigit(text[end+1]) && isDigit(text[end+2]) && isDigit(text[end+3]) && len(digits) <= cardMax; {
-		end = group(end + 1)
-	}
-	return end, digits
 }
 
 func isCard(digits []byte) bool {

@@ -16,6 +16,8 @@ func TestMaskCards(t *testing.T) {
 		{"PAN4222222222222;", "PANxxxxxxxxx2222;"},
 		{"6304000000000000000 is of 19 digits", "xxxxxxxxxxxxxxx0000 is of 19 digits"},
 		{"two: 4111111111111111,5105105105105100", "two: xxxxxxxxxxxx1111,xxxxxxxxxxxx5100"},
+		{"5500 0000 0000 0004 3400 000000 00009 4111 1111 1111 1111 1", "xxxx xxxx xxxx 0004 xxxx xxxxxx x0009 xxxx xxxx xxxx 1111 1"},
+		{"order 1234 4111 1111 1111 1111", "order 1234 xxxx xxxx xxxx 1111"},
 		{"4111111111111112 has a wrong check digit", ""},
 		{"1763774545126 and 1763774545123456789 are times", ""},
 		{"41111111111111110000 is too long", ""},

@@ -91,7 +91,24 @@ func (b *border) clean(text string) string {
 	if r := b.replacer.Load(); r != nil {
 		text = r.Replace(text)
 	}
+	if head, cut := strings.CutSuffix(text, " ..."); cut {
+		text = b.cleanEnd(head) + " ..."
+	}
 	return api.Redact(text)
+}
+
+// cleanEnd blots out the beginning of a credential at the end of a text that was cut there.
+func (b *border) cleanEnd(text string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, secret := range b.secrets {
+		for n := len(secret) - 1; n >= secretLeast; n-- {
+			if head, is := strings.CutSuffix(text, secret[:n]); is {
+				return head + "xxxxx"
+			}
+		}
+	}
+	return text
 }
 
 // personal hashes a key that names a person: p: and 64 bits of HMAC-SHA256. The same key gives the same hash, as long as the

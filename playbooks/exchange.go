@@ -71,7 +71,7 @@ func (a answer) outcome(q exchange) api.Outcome {
 	result, text := classify(a, q)
 	out := outcome(result, "%s", q.blot(text))
 	if a.status != 0 {
-		out.Facts = append(out.Facts, api.Fact{Name: "answer", Value: q.blot(cut(api.Redact(string(a.body)), 400))})
+		out.Facts = append(out.Facts, api.Fact{Name: "answer", Value: cut(q.blot(api.Redact(string(a.body))), 400)})
 	}
 	return out
 }
