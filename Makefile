@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-short bench fuzz lint generate setup
+.PHONY: help build demo test test-short soak bench fuzz lint generate setup
 
 GO ?= go
 
@@ -17,10 +17,13 @@ setup: ## Install the servers that the tests start (Debian packages; needs root 
 	@.ci/setup
 
 test: setup ## Install what is missing, then run every test
-	$(GO) test ./...
+	@.ci/suites $(GO) test ./...
 
 test-short: ## Run the tests that need no server beside Go
 	$(GO) test -short ./...
+
+soak: setup ## Run the safety suites at full length (hours)
+	@.ci/soak
 
 bench: build ## Measure speed and memory beside the machine's own limits
 	@.ci/bench
