@@ -65,7 +65,7 @@ func cells() []cell {
 // TestCrashPoints breaks the life of a step at each of its boundaries in each way, for each repeat class. The long run follows each
 // with ten runs in which chance breaks more after that.
 func TestCrashPoints(t *testing.T) {
-	s := rig.Suite{Name: "every crash point: boundary × {crash, error, hang, duplicate} × repeat class", Hold: "0 lost, 0 doubled, 0 automatic repeats of blind steps"}
+	s := rig.Suite{Name: "every crash point: boundary x {crash, error, hang, duplicate} x repeat class", Hold: "0 lost, 0 doubled, 0 automatic repeats of blind steps"}
 	follow, reached := 0, map[string]bool{}
 	if rig.Soak() {
 		follow = 10

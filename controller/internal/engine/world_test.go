@@ -27,6 +27,7 @@ type world struct {
 
 	s       *State
 	journal []api.Entry
+	raw     []byte // the journal's bytes
 	snap    []byte
 	snapAt  int
 	wake    time.Time
@@ -219,10 +220,11 @@ func (w *world) feed(e Event) {
 	}
 	for i := range out.Entries {
 		out.Entries[i].Seq = int64(len(w.journal))
-		w.journal = append(w.journal, wire(out.Entries[i]))
+		e, raw := wired(out.Entries[i])
+		w.journal, w.raw = append(w.journal, e), append(w.raw, raw...)
 		w.judgeEntry(&out.Entries[i])
 	}
-	if w.chance(0.02) {
+	if w.chance(0.005) {
 		w.snap, _ = w.s.Snapshot()
 		w.snapAt = len(w.journal)
 	}
@@ -239,6 +241,12 @@ func (w *world) feed(e Event) {
 
 // wire is an entry as the journal gives it back.
 func wire(e api.Entry) api.Entry {
+	out, _ := wired(e)
+	return out
+}
+
+// wired is the same with the bytes that the journal keeps.
+func wired(e api.Entry) (api.Entry, []byte) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic(err)
@@ -247,7 +255,7 @@ func wire(e api.Entry) api.Entry {
 	if err := json.Unmarshal(b, &out); err != nil {
 		panic(err)
 	}
-	return out
+	return out, b
 }
 
 func (w *world) crash() {
