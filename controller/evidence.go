@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/audit"
@@ -41,13 +42,20 @@ type pack struct {
 var contextKinds = []api.EntryKind{api.EntryStarted, api.EntryStopped, api.EntryConfigured, api.EntryConfigRefused, api.EntryRecorded,
 	api.EntryPaused, api.EntryResumed, api.EntryInvariant}
 
-// AuditPack writes the evidence pack of an incident, beside a running controller or without one. The same log gives the same bytes.
+// AuditPack writes the evidence pack of an incident, or of the one that a remediation was for, beside a running controller or without one. The same log gives the same bytes.
 func AuditPack(ctx context.Context, dir, incident string, w io.Writer) error {
 	r, err := store.OpenReader(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	if strings.HasPrefix(incident, "rem-") {
+		rem, err := r.Remediation(ctx, incident)
+		if err != nil {
+			return err
+		}
+		incident = rem.Incident
+	}
 	seqs, err := packSeqs(ctx, r, incident)
 	if err != nil {
 		return err

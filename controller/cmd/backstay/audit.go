@@ -141,7 +141,7 @@ and for every entry a proof that it is in the signed log. README.txt in it says 
 	var path string
 	cmd.Flags().StringVarP(&path, "output", "o", "-", "file to write; - is stdout")
 	cmd.Flags().StringVar(&path, "to", "-", "the same as --output")
-	incident := cmd.Flags().String("incident", "", "write the evidence of this incident instead of the whole log")
+	incident := cmd.Flags().String("incident", "", "write the evidence of this incident (or of the one that this remediation was for) instead of the whole log")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		write := func(w io.Writer) error { return controller.AuditExport(cmd.Context(), dataDir(cmd), w) }
 		if *incident != "" {
