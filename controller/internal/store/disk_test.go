@@ -295,7 +295,6 @@ type wreck struct {
 type wreckFile struct {
 	durable []byte
 	pending []diskChange
-	doomed  []diskChange // a sync failed: the cache forgot that they are not on the disk
 	all     []diskChange // ever, for settle
 }
 
@@ -327,10 +326,9 @@ func (w *wreck) play(c diskChange) {
 		}
 		f := w.file(c.node)
 		if c.failed {
-			f.doomed, f.pending = append(f.doomed, f.pending...), nil
+			w.lose(f)
 			return
 		}
-		// What a failed sync lost stays lost, but the file is as long as it says: lost writes are holes or what was there before.
 		for _, p := range f.pending {
 			f.durable = p.apply(f.durable)
 		}
@@ -377,22 +375,26 @@ func (w *wreck) applyNames(n int) {
 // fail cuts the power: of what was not synced, chance keeps whole writes, drops them or tears them, and keeps the first of the names.
 func (w *wreck) fail() {
 	w.applyNames(w.rnd.IntN(len(w.names) + 1))
-	keep := w.rnd.Float64() // from almost nothing to almost all
 	for ino := range w.next() {
-		f := w.files[ino]
-		if f == nil {
-			continue
+		if f := w.files[ino]; f != nil {
+			w.lose(f)
 		}
-		for _, c := range append(f.doomed, f.pending...) {
-			switch {
-			case w.rnd.IntN(4) == 0 && c.op == opWrite:
-				f.durable = w.tear(f.durable, c)
-			case w.rnd.Float64() < keep:
-				f.durable = c.apply(f.durable)
-			}
-		}
-		f.pending, f.doomed = nil, nil
 	}
+}
+
+// lose lets chance decide what of a file's pending writes came to the disk; the rest never will. So it is after a power loss, and
+// after a failed sync: the cache takes the pages for clean then.
+func (w *wreck) lose(f *wreckFile) {
+	keep := w.rnd.Float64() // from almost nothing to almost all
+	for _, c := range f.pending {
+		switch {
+		case w.rnd.IntN(4) == 0 && c.op == opWrite:
+			f.durable = w.tear(f.durable, c)
+		case w.rnd.Float64() < keep:
+			f.durable = c.apply(f.durable)
+		}
+	}
+	f.pending = nil
 }
 
 // next counts the inodes in order, so that one seed makes one wreck.

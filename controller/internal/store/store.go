@@ -73,6 +73,7 @@ func (s *Store) open(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	path := filepath.Join(o.Dir, fileJournal)
+	unclean := hasWAL(path)
 	if s.write, err = openDatabase(ctx, journalFile, path); err != nil {
 		return err
 	}
@@ -88,6 +89,11 @@ func (s *Store) open(ctx context.Context, o Options) (err error) {
 	}
 	if s.committer, err = newCommitter(ctx, s, h); err != nil {
 		return err
+	}
+	if unclean && len(h.checkpoint) > 0 { // else nothing was ever signed
+		if err := s.checkAfterCrash(ctx, h); err != nil {
+			return err
+		}
 	}
 	rollback, err := s.compareWithPublished(ctx)
 	if err != nil {
