@@ -256,38 +256,55 @@ func (s *State) applyOpened(e *api.Entry) error {
 	return nil
 }
 
-// trimRuns forgets runs that no limit can count any more.
+// trimRuns forgets runs that no limit can count any more, and keeps the others few.
 func (s *State) trimRuns(p *plan, at time.Time) {
-	excess := s.kept[p.Name] - keepRunsCount
-	if excess <= 0 && at.Sub(s.d.Runs[0].At) <= keepRuns {
-		return
-	}
-	var folded run // of this playbook, into its next one: nothing that a budget counts is forgotten, it only leaves later
-	s.d.Runs = slices.DeleteFunc(s.d.Runs, func(q run) bool {
-		gone := at.Sub(q.until(at)) > keepRuns
-		if q.Playbook == p.Name && excess > 0 && !q.Ended.IsZero() {
-			if excess--; !gone {
-				folded.fold(&q)
-				gone = true
+	if at.Sub(s.d.Runs[0].At) > keepRuns {
+		s.d.Runs = slices.DeleteFunc(s.d.Runs, func(q run) bool {
+			gone := at.Sub(q.until(at)) > keepRuns
+			if gone {
+				s.kept[q.Playbook]--
 			}
-		}
-		if gone {
-			s.kept[q.Playbook]--
-		}
-		return gone
-	})
-	if folded.More > 0 {
-		i := slices.IndexFunc(s.d.Runs, func(q run) bool { return q.Playbook == p.Name })
-		q := &s.d.Runs[i] // the one that was just opened is there at least
-		q.Items, q.Total, q.More, q.Acted = plus(q.Items, folded.Items), max(q.Total, folded.Total), plus(q.More, folded.More), q.Acted || folded.Acted
-		q.Amount = lean(q.Amount.Plus(folded.Amount))
+			return gone
+		})
+	}
+	for s.kept[p.Name] > keepRunsCount && s.fold(p.Name) {
+		s.kept[p.Name]--
 	}
 }
 
-// fold adds what an older run counts for.
-func (f *run) fold(q *run) {
-	f.Items, f.Total, f.More, f.Acted = plus(f.Items, q.Items), max(f.Total, q.Total), plus(f.More, 1+q.More), f.Acted || q.Acted
-	f.Amount = f.Amount.Plus(q.Amount)
+// fold makes one of two neighbouring ended runs of a playbook, where that delays the fewest the least: nothing that a budget counts is forgotten, and the
+// earlier one of the two leaves it a little later. It tells whether there were two.
+func (s *State) fold(playbook string) bool {
+	last, from, into, least := -1, -1, -1, 0.0
+	for i := range s.d.Runs {
+		q := &s.d.Runs[i]
+		if q.Playbook != playbook || q.Ended.IsZero() {
+			continue
+		}
+		if last >= 0 {
+			x := &s.d.Runs[last]
+			if late := q.At.Sub(x.At).Seconds() * float64(1+x.More); from < 0 || late < least {
+				from, into, least = last, i, late
+			}
+		}
+		last = i
+	}
+	if from < 0 {
+		return false
+	}
+	x, q := s.d.Runs[from], &s.d.Runs[into]
+	q.Items, q.Total, q.More, q.Acted = plus(q.Items, x.Items), max(q.Total, x.Total), plus(q.More, 1+x.More), q.Acted || x.Acted
+	q.Amount = lean(q.Amount.Plus(x.Amount))
+	if x.Ended.After(q.Ended) {
+		q.Ended = x.Ended
+	}
+	for _, target := range x.Targets {
+		if !slices.Contains(q.Targets, target) {
+			q.Targets = append(slices.Clone(q.Targets), target)
+		}
+	}
+	s.d.Runs = slices.Delete(s.d.Runs, from, from+1)
+	return true
 }
 
 func (s *State) applyRemediation(e *api.Entry) error {

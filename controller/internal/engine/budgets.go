@@ -86,11 +86,11 @@ func lean(m api.Money) api.Money {
 	return out
 }
 
-// usage is what the runs that a budget counts have touched or reserved in its time.
+// usage is what the runs that a budget counts have touched or reserved in its time; money in the currencies that it bounds.
 type usage struct {
 	runs, items, total int64
 	amount             api.Money
-	of                 []run
+	but                string // left out
 }
 
 // until is when a run was last able to touch something: now, while it goes on.
@@ -142,26 +142,40 @@ func (s *State) counts(p *plan, b *api.Budget, q *run, but string) bool {
 
 // used is what counts in a budget, without one remediation's own part.
 func (s *State) used(p *plan, b *api.Budget, but string) usage {
-	var u usage
+	u := usage{but: but}
+	currencies := b.Amount.Currencies()
+	if len(currencies) > 0 {
+		u.amount = make(api.Money, len(currencies))
+	}
 	s.recent(s.now.Add(-b.Per.Duration), func(q *run) {
-		if s.counts(p, b, q, but) {
-			u.runs, u.items, u.total = plus(u.runs, 1+q.More), plus(u.items, q.Items), max(u.total, q.Total)
-			if len(q.Amount) > 0 {
-				u.amount = u.amount.Plus(q.Amount)
+		if !s.counts(p, b, q, but) {
+			return
+		}
+		u.runs, u.items, u.total = plus(u.runs, 1+q.More), plus(u.items, q.Items), max(u.total, q.Total)
+		if len(q.Amount) > 0 {
+			for _, c := range currencies {
+				u.amount[c] = plus(u.amount[c], q.Amount[c])
 			}
-			u.of = append(u.of, *q)
 		}
 	})
 	return u
 }
 
 // next is when the runs of a usage will have left the budget far enough for ok to pass; the zero time where waiting does not help.
-func (s *State) next(b *api.Budget, u usage, ok func(u usage) bool) time.Time {
-	slices.SortStableFunc(u.of, func(x, y run) int { return x.until(s.now).Compare(y.until(s.now)) })
-	for i := range u.of {
-		q := &u.of[i]
+func (s *State) next(p *plan, b *api.Budget, u usage, ok func(u usage) bool) time.Time {
+	var of []*run
+	s.recent(s.now.Add(-b.Per.Duration), func(q *run) {
+		if s.counts(p, b, q, u.but) {
+			of = append(of, q)
+		}
+	})
+	slices.SortStableFunc(of, func(x, y *run) int { return x.until(s.now).Compare(y.until(s.now)) })
+	u.amount = u.amount.Plus(nil)
+	for _, q := range of {
 		u.runs, u.items = u.runs-1-q.More, u.items-q.Items
-		u.amount = u.amount.Plus(q.Amount.Times(-1))
+		for _, c := range b.Amount.Currencies() {
+			u.amount[c] -= q.Amount[c]
+		}
 		if ok(u) {
 			if q.Ended.IsZero() {
 				return time.Time{} // it goes on: asked again when it ends
@@ -200,13 +214,13 @@ func (s *State) spent(p *plan, but string) *api.Refusal {
 		}
 		switch {
 		case noRuns(u):
-			return refusal(api.GuardRuns, s.next(b, u, func(u usage) bool { return !noRuns(u) }), "%s ran %s in the last %s and the limit is %d",
+			return refusal(api.GuardRuns, s.next(p, b, u, func(u usage) bool { return !noRuns(u) }), "%s ran %s in the last %s and the limit is %d",
 				budgetOf(b), count(u.runs, "time"), b.Per, b.Runs)
 		case noItems(u):
-			return refusal(api.GuardItems, s.next(b, u, func(u usage) bool { return !noItems(u) }), "%s touched %s in the last %s and the limit is %d",
+			return refusal(api.GuardItems, s.next(p, b, u, func(u usage) bool { return !noItems(u) }), "%s touched %s in the last %s and the limit is %d",
 				budgetOf(b), count(u.items, "item"), b.Per, b.Items)
 		case noMoney(u):
-			return refusal(api.GuardAmount, s.next(b, u, func(u usage) bool { return !noMoney(u) }), "%s touched %s in the last %s and the limit is %s",
+			return refusal(api.GuardAmount, s.next(p, b, u, func(u usage) bool { return !noMoney(u) }), "%s touched %s in the last %s and the limit is %s",
 				budgetOf(b), u.amount, b.Per, b.Amount)
 		}
 	}
@@ -219,7 +233,10 @@ func (s *State) overBudget(r *remediation, i int, e *api.Estimate) *api.Refusal 
 	for k := range r.Plan.Limits.Within {
 		b := &r.Plan.Limits.Within[k]
 		u := s.used(r.Plan, b, r.ID)
-		u.items, u.amount = plus(u.items, r.Items), u.amount.Plus(r.Amount)
+		u.items = plus(u.items, r.Items)
+		for _, c := range b.Amount.Currencies() {
+			u.amount[c] = plus(u.amount[c], r.Amount[c])
+		}
 		u.total = max(u.total, r.total())
 		tooMany := func(u usage) bool { return b.Items > 0 && e.Items > 0 && plus(u.items, e.Items) > b.Items }
 		tooMuch := func(u usage) bool { return u.amount.Plus(e.Amount).Exceeds(b.Amount) }
@@ -228,18 +245,18 @@ func (s *State) overBudget(r *remediation, i int, e *api.Estimate) *api.Refusal 
 		}
 		switch {
 		case tooMany(u):
-			return refusal(api.GuardItems, s.next(b, u, func(u usage) bool { return !tooMany(u) }), "step %s would touch %s, %s touched %d in the last %s, and the limit is %d",
+			return refusal(api.GuardItems, s.next(r.Plan, b, u, func(u usage) bool { return !tooMany(u) }), "step %s would touch %s, %s touched %d in the last %s, and the limit is %d",
 				name, count(e.Items, "item"), budgetOf(b), u.items, b.Per, b.Items)
 		case b.Items > 0 && r.Plan.Steps[i].Plan.Action.Counts && u.items >= b.Items:
-			return refusal(api.GuardItems, s.next(b, u, func(u usage) bool { return u.items < b.Items }), "%s touched %s in the last %s, which leaves nothing for step %s",
+			return refusal(api.GuardItems, s.next(r.Plan, b, u, func(u usage) bool { return u.items < b.Items }), "%s touched %s in the last %s, which leaves nothing for step %s",
 				budgetOf(b), count(u.items, "item"), b.Per, name)
 		case tooMuch(u):
-			return refusal(api.GuardAmount, s.next(b, u, func(u usage) bool { return !tooMuch(u) }), "step %s would bring the money that %s touched in the last %s to %s and the limit is %s",
+			return refusal(api.GuardAmount, s.next(r.Plan, b, u, func(u usage) bool { return !tooMuch(u) }), "step %s would bring the money that %s touched in the last %s to %s and the limit is %s",
 				name, budgetOf(b), b.Per, u.amount.Plus(e.Amount), b.Amount)
 		case b.Share.PPM > 0 && r.Plan.Steps[i].Plan.Action.Counts && e.Items > 0 && e.Total <= 0:
 			return refusal(api.GuardShare, time.Time{}, "nobody can tell which share of the work in progress step %s would touch, and the limit in %s is %s", name, b.Per, b.Share)
 		case share(u):
-			return refusal(api.GuardShare, s.next(b, u, func(u usage) bool { return !share(u) }), "step %s would bring what %s touched in the last %s to %d of %s in progress and the limit is %s",
+			return refusal(api.GuardShare, s.next(r.Plan, b, u, func(u usage) bool { return !share(u) }), "step %s would bring what %s touched in the last %s to %d of %s in progress and the limit is %s",
 				name, budgetOf(b), b.Per, plus(u.items, e.Items), count(max(u.total, e.Total), "item"), b.Share)
 		}
 	}

@@ -28,7 +28,7 @@ var boundaries = []string{"intent not durable", "intent durable, nothing called"
 var breakages = []string{"crash", "error", "hang", "duplicate"}
 
 // paths lead to the boundaries of looking, repeating and undoing; each is what happens before or beside the breakage.
-var paths = []string{"smooth", "answer lost", "request lost", "refused first", "repair does not hold"}
+var paths = []string{"smooth", "answer lost", "request lost", "refused first", "repair does not hold", "down for a minute"}
 
 // cell is one case of the matrix: one breakage at one boundary of one kind of command, for one repeat class, on one path.
 type cell struct {
@@ -140,6 +140,7 @@ type bed struct {
 	net     int
 	doubled bool
 	landed  map[string]int
+	first   map[string]time.Time // key -> when it landed first
 	undone  map[string]bool
 	key     map[string]string // remediation -> key of its step
 	sent    map[string]int    // key -> calls that may have had an effect
@@ -148,7 +149,7 @@ type bed struct {
 
 func newBed(c cell, seed uint64, chance bool) *bed {
 	b := &bed{cell: c, rng: rand.New(rand.NewPCG(seed, 5)), chance: chance, now: t0, s: New(), ill: true,
-		landed: map[string]int{}, undone: map[string]bool{}, key: map[string]string{}, sent: map[string]int{}}
+		landed: map[string]int{}, first: map[string]time.Time{}, undone: map[string]bool{}, key: map[string]string{}, sent: map[string]int{}}
 	undo := c.path == "repair does not hold"
 	spec := api.PlaybookSpec{Mode: api.ModeAuto, On: api.Trigger{Anomaly: "see/waits"}, Otherwise: "stop", DemoteAfter: 100,
 		Steps: []api.Step{{Name: "pay", Do: "pay", Timeout: api.Seconds(10), Retry: &api.Retry{Attempts: 2}}}}
@@ -158,7 +159,7 @@ func newBed(c cell, seed uint64, chance bool) *bed {
 	b.cfg = &Config{Digest: "c1", Integrations: []api.Integration{{Metadata: api.Metadata{Name: "bank"}}},
 		Probes: []api.Probe{{Metadata: api.Metadata{Name: "see"}, Spec: api.ProbeSpec{Integration: "bank", Detect: []api.Detector{{Name: "waits"}}}}},
 		Playbooks: []Playbook{{Name: "pay", Digest: "d1", Spec: spec, Steps: []api.StepPlan{{Name: "pay", Targets: []string{"ledger/1"},
-			Action: api.ActionInfo{Name: "pay", Danger: api.D3, Repeat: c.class, Retention: 10 * time.Minute, Undo: undo, Counts: true}}}}}}
+			Action: api.ActionInfo{Name: "pay", Danger: api.D3, Repeat: c.class, Retention: keyLife, Undo: undo, Counts: true}}}}}}
 	return b
 }
 
@@ -273,7 +274,11 @@ func intends(k api.EntryKind) CommandKind {
 func (b *bed) crash() {
 	b.life++
 	b.down, b.wake = true, time.Time{}
-	b.after(time.Second, func() {
+	away := time.Second
+	if b.path == "down for a minute" {
+		away = time.Minute // longer than the target recognises keys
+	}
+	b.after(away, func() {
 		s := New()
 		for _, e := range b.journal {
 			if err := s.Apply(e); err != nil {

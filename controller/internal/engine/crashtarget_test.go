@@ -195,11 +195,13 @@ func (b *bed) pay(key, _ string) {
 	switch {
 	case b.class == api.Idempotent:
 		b.net = 1
-	case b.class == api.Keyed && b.landed[key] > 0: // recognised
+	case b.class == api.Keyed && b.landed[key] > 0 && b.now.Sub(b.first[key]) < keyLife: // recognised
 	default:
 		b.net++
 	}
-	b.landed[key]++
+	if b.landed[key]++; b.landed[key] == 1 {
+		b.first[key] = b.now
+	}
 	b.doubled = b.doubled || b.net > 1
 	b.settle()
 }

@@ -76,7 +76,7 @@ const (
 	staleWait     = 15 * time.Minute // how long an anomaly from before a restart may go without being seen again
 	keepEnded     = time.Hour        // closed incidents and ended remediations stay in the state
 	keepRuns      = 32 * 24 * time.Hour
-	keepRunsCount = 1000 // per playbook
+	keepRunsCount = 500 // per playbook
 )
 
 // newPlan makes a playbook's plan.

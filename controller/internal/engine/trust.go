@@ -50,8 +50,8 @@ func (s *State) demote(r *remediation) {
 	if b == nil || b.Streak < most || b.Demoted != nil && b.Demoted.Digest == r.Plan.Digest {
 		return
 	}
-	text := fmt.Sprintf("Playbook %s only suggests from now on, because its last %s did not verify; backstay ack %s gives it back what it was trusted with, and so does a changed playbook or a new approval.",
-		r.Plan.Name, count(int64(b.Streak), "run"), r.Plan.Name)
+	text := fmt.Sprintf("Playbook %s only suggests from now on, because %s did not verify; backstay ack %s gives it back what it was trusted with, and so does a changed playbook or a new approval.",
+		r.Plan.Name, lastRuns(b.Streak), r.Plan.Name)
 	if s.emit(api.Entry{Kind: api.EntryDemoted, Incident: r.Incident, Remediation: r.ID, Playbook: r.Plan.Name, Digest: r.Plan.Digest, Text: text}) {
 		s.tell(r.Plan.Notify, Message{Title: "Demoted: " + r.Plan.Name, Text: text, Severity: "critical", Dedup: r.Incident}, r.Incident, r)
 	}
@@ -68,7 +68,14 @@ func (s *State) demoted(p *plan) string {
 	if a := p.Approval; a != nil && !m.Until.IsZero() && a.Expires.After(m.Until) {
 		return ""
 	}
-	return fmt.Sprintf("its last %s did not verify, the last of them %s; backstay ack %s lifts it", count(int64(m.Runs), "run"), m.Remediation, p.Name)
+	return fmt.Sprintf("%s did not verify, the latest of them %s; backstay ack %s lifts it", lastRuns(m.Runs), m.Remediation, p.Name)
+}
+
+func lastRuns(n int) string {
+	if n == 1 {
+		return "its last run"
+	}
+	return fmt.Sprintf("its last %d runs", n)
 }
 
 // guardAck holds a playbook back until a person has looked at its last run, where the playbook asks for that.
