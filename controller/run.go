@@ -85,7 +85,7 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	if p.store, err = store.Open(ctx, store.Options{Dir: o.Data, Origin: origin(), Copy: o.CheckpointCopy}); err != nil {
 		return nil, err
 	}
-	if o.Witness != "" {
+	if o.Witness != "" || o.WitnessKey != "" {
 		if p.witness, err = follow(ctx, p.store, o); err != nil {
 			return nil, err
 		}

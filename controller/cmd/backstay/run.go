@@ -28,7 +28,6 @@ refused, and the one in force goes on. At the end everything under way ends as d
 	cmd.Flags().StringVar(&o.CheckpointCopy, "checkpoint-copy", "", "file on another disk or share that the log's newest checkpoint is also written to; with it, a restored backup of the whole data folder is noticed")
 	cmd.Flags().StringVar(&o.Witness, "witness", "", "address of a witness that cosigns the log (see backstay witness)")
 	cmd.Flags().StringVar(&o.WitnessKey, "witness-key", "", "the witness's public key, NAME+HASH+BASE64, as it prints it at its start")
-	cmd.MarkFlagsRequiredTogether("witness", "witness-key")
 	level := cmd.Flags().String("log-level", "info", "debug, info, warn or error")
 	if err := cmd.MarkFlagRequired("config"); err != nil {
 		panic(err) // the flag is defined above

@@ -84,24 +84,25 @@ var (
 	_ fs.NodeRenamer   = (*diskNode)(nil)
 )
 
-// mountDisk mounts an empty disk. Where FUSE is missing the test is skipped, loudly.
-func mountDisk(t *testing.T) (d *disk, dir string) {
+// needFUSE skips the test, loudly, where no FUSE file system can be mounted.
+func needFUSE(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skipf("SKIPPED, NOT TESTED: power loss and storage errors need FUSE: %v", err)
+	_, unmount, err := mountDisk(t.TempDir())
+	if err != nil {
+		t.Skipf("SKIPPED, NOT TESTED: power loss and storage errors need to mount a FUSE file system: /dev/fuse, and root or fusermount3 (package fuse3): %v", err)
 	}
-	d, dir = &disk{next: 1}, t.TempDir()
+	must(t, unmount())
+}
+
+// mountDisk mounts an empty disk.
+func mountDisk(dir string) (d *disk, unmount func() error, err error) {
+	d = &disk{next: 1}
 	root := &diskNode{disk: d, ino: 1, isDir: true, mode: 0o700}
 	server, err := fs.Mount(dir, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true, FsName: "backstay-test", Name: "backstay", MaxWrite: 1 << 20}})
 	if err != nil {
-		t.Skipf("SKIPPED, NOT TESTED: power loss and storage errors need to mount a FUSE file system, as root or with fusermount3 (package fuse3): %v", err)
+		return nil, nil, err
 	}
-	t.Cleanup(func() {
-		if err := server.Unmount(); err != nil {
-			t.Errorf("unmount %s: %v", dir, err)
-		}
-	})
-	return d, dir
+	return d, server.Unmount, nil
 }
 
 // take gives the trace so far and begins a new one.

@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
 
 // faultsPerProcess is how many runs share a working process and a disk.
-const faultsPerProcess = 50
+const faultsPerProcess = 25
 
 const roundsPerFault = 12
 
@@ -83,62 +83,66 @@ func runFolder(run int) string { return "run-" + strconv.Itoa(run) }
 //
 // Control: a process that took a failed commit for a good one must be proven wrong.
 func TestStorageErrors(t *testing.T) {
+	needFUSE(t)
 	s := newSuite(t, "storage errors", "never acknowledged after an error, clean restart", 200, 5_000)
-	struck, refused, control := 0, 0, 0
-	for from := 0; from < s.runs; from += faultsPerProcess {
-		to := min(from+faultsPerProcess, s.runs)
-		faults := make([]*storageFault, to-from)
-		var trace []diskChange
-		t.Run("disk", func(t *testing.T) {
-			d, dir := mountDisk(t)
-			d.heard = func(note string) { // under the disk's lock
-				switch verb, arg, _ := strings.Cut(note, " "); verb {
-				case "begin":
-					run, err := strconv.Atoi(arg)
-					if err != nil {
-						panic(err) // we wrote it ourselves
-					}
-					f := newStorageFault(run, s.rnd(run))
-					faults[run-from] = f
-					d.fault = f.strike
-				case "end":
-					d.fault = nil
-				}
-			}
-			t.Setenv("BACKSTAY_TEST_RUNS", fmt.Sprintf("%d-%d", from, to))
-			runOnDisk(t, dir, "faults", s.seed)
-			trace = d.take()
-		})
-		if t.Failed() {
+	var struck, refused, control atomic.Int64
+	count := func(n *atomic.Int64, yes bool) {
+		if yes {
+			n.Add(1)
+		}
+	}
+	base := quickDir(t)
+	processes := suite{t: t, runs: (s.runs + faultsPerProcess - 1) / faultsPerProcess, seed: s.seed}
+	processes.eachRun(func(process int, _ *rand.Rand) {
+		from := process * faultsPerProcess
+		faults, trace, err := s.recordFaults(t.TempDir(), from, min(from+faultsPerProcess, s.runs))
+		if err != nil {
+			s.fail(from, "%v", err)
 			return
 		}
-		if trace == nil {
-			t.SkipNow()
+		parts := splitRuns(trace)
+		if len(parts) != len(faults) {
+			s.fail(from, "%d runs were asked for, %d were made", len(faults), len(parts))
+			return
 		}
-		parts, base := splitRuns(trace), quickDir(t)
-		each := suite{t: t, runs: len(parts), seed: s.seed}
-		var mu sync.Mutex
-		each.eachRun(func(i int, _ *rand.Rand) {
-			h := &faulted{run: from + i, changes: parts[i]}
+		for i, part := range parts {
+			h := &faulted{run: from + i, changes: part}
 			if err := h.check(filepath.Join(base, strconv.Itoa(h.run)), s.rnd(h.run)); err != nil {
 				s.fail(h.run, "%s: %v", faults[i].name(), err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			count := func(n *int, yes bool) {
-				if yes {
-					*n++
-				}
 			}
 			count(&struck, faults[i].struck)
 			count(&refused, h.failed)
 			count(&control, h.naiveWrong)
-		})
+		}
+	})
+	if control.Load() == 0 || struck.Load() < int64(s.runs*3/4) {
+		t.Errorf("CONTROL: %d of %d faults struck; a process that ignores them was proven wrong %d times", struck.Load(), s.runs, control.Load())
 	}
-	if control == 0 || struck < s.runs*3/4 {
-		t.Errorf("CONTROL: %d of %d faults struck; a process that ignores them was proven wrong %d times", struck, s.runs, control)
+	s.report("%d of %d faults struck, %d of them ended the writing; control: ignoring them lost entries %d times", struck.Load(), s.runs, refused.Load(), control.Load())
+}
+
+// recordFaults lets one process make runs on one disk, each with its fault.
+func (s *suite) recordFaults(dir string, from, to int) (faults []*storageFault, trace []diskChange, err error) {
+	faults = make([]*storageFault, to-from)
+	for i := range faults {
+		faults[i] = newStorageFault(from+i, s.rnd(from+i))
 	}
-	s.report("%d of %d faults struck, %d of them ended the writing; control: ignoring them lost entries %d times", struck, s.runs, refused, control)
+	listen := func(d *disk) {
+		d.heard = func(note string) { // under the disk's lock
+			switch verb, arg, _ := strings.Cut(note, " "); verb {
+			case "begin":
+				run, err := strconv.Atoi(arg)
+				if err != nil {
+					panic(err) // our own process says it
+				}
+				d.fault = faults[run-from].strike
+			case "end":
+				d.fault = nil
+			}
+		}
+	}
+	trace, err = recordTrace(dir, listen, modeEnv+"=faults", fmt.Sprintf("BACKSTAY_TEST_RUNS=%d-%d", from, to))
+	return faults, trace, err
 }
 
 // splitRuns takes a trace apart where the working process says so.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -28,10 +29,16 @@ const cutsPerTrace = 10
 //
 // Control: with synchronous=NORMAL acknowledged entries must be lost.
 func TestPowerLoss(t *testing.T) {
+	needFUSE(t)
 	s := newSuite(t, "power loss", "0 acknowledged entries lost, the log verifies", 80, 2_000)
 	var acknowledged, lost atomic.Int64
+	record := func(mode string, run int) []diskChange {
+		trace, err := recordTrace(t.TempDir(), func(*disk) {}, modeEnv+"="+mode, "BACKSTAY_SEED="+strconv.FormatUint(s.rnd(run).Uint64(), 10))
+		must(t, err)
+		return trace
+	}
 	for first := 0; first < s.runs; first += cutsPerTrace {
-		trace := recordTrace(t, "full", s.rnd(first).Uint64())
+		trace := record("full", first)
 		cutRuns(s, trace, first, min(first+cutsPerTrace, s.runs), func(run int, dir string, a *promises) {
 			acknowledged.Add(int64(len(a.entries) + len(a.rows)))
 			if err := a.check(dir); err != nil {
@@ -39,7 +46,7 @@ func TestPowerLoss(t *testing.T) {
 			}
 		})
 	}
-	trace := recordTrace(t, "normal", s.rnd(-1).Uint64())
+	trace := record("normal", -1)
 	const control = 40
 	cutRuns(s, trace, s.runs, s.runs+control, func(_ int, dir string, a *promises) {
 		if a.check(dir) != nil {
@@ -52,34 +59,22 @@ func TestPowerLoss(t *testing.T) {
 	s.report("%d promises kept; control: synchronous=NORMAL broke its word in %d of %d power losses", acknowledged.Load(), lost.Load(), control)
 }
 
-// recordTrace lets a process work on a new disk until it has done enough, and gives all that it wrote.
-func recordTrace(t *testing.T, mode string, seed uint64) (trace []diskChange) {
-	t.Helper()
-	// A disk of its own in a subtest, so that it is unmounted before the next.
-	mounted := t.Run("disk", func(t *testing.T) {
-		d, dir := mountDisk(t)
-		runOnDisk(t, dir, mode, seed)
-		trace = d.take()
-	})
-	if !mounted {
-		t.FailNow()
+// recordTrace lets a process work on a new disk until it has done enough, and gives all that it wrote. setUp may prepare the disk.
+func recordTrace(dir string, setUp func(d *disk), env ...string) (trace []diskChange, err error) {
+	d, unmount, err := mountDisk(dir)
+	if err != nil {
+		return nil, err
 	}
-	if len(trace) == 0 {
-		t.SkipNow()
-	}
-	return trace
-}
-
-// runOnDisk starts the working process and waits for its end.
-func runOnDisk(t *testing.T, dir, mode string, seed uint64) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer func() { err = errors.Join(err, unmount()) }()
+	setUp(d)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), diskEnv+"="+dir, modeEnv+"="+mode, "BACKSTAY_SEED="+strconv.FormatUint(seed, 10))
+	cmd.Env = append(os.Environ(), append(env, diskEnv+"="+dir)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("the process on the disk: %v\n%s", err, out)
+		return nil, fmt.Errorf("the process on the disk: %w\n%s", err, out)
 	}
+	return d.take(), nil
 }
 
 // cutRuns cuts the power at a random moment for each run.
@@ -180,16 +175,15 @@ func workOnDisk(dir string) error {
 			panic(err) // what nobody hears cannot be checked
 		}
 	}
+	mode := os.Getenv(modeEnv)
+	if mode == "faults" {
+		return workWithFaults(dir, say)
+	}
 	seed, err := strconv.ParseUint(os.Getenv("BACKSTAY_SEED"), 10, 64)
 	if err != nil {
 		return err
 	}
-	switch mode := os.Getenv(modeEnv); mode {
-	case "faults":
-		return workWithFaults(dir, say)
-	default:
-		return workUntilEnough(dir, mode, rand.New(rand.NewPCG(seed, 0)), say)
-	}
+	return workUntilEnough(dir, mode, rand.New(rand.NewPCG(seed, 0)), say)
 }
 
 // workUntilEnough writes batches from two goroutines, long enough for the WAL to be copied into the database more than once.

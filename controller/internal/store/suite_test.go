@@ -73,9 +73,9 @@ func (s *suite) report(details string, args ...any) {
 	}
 }
 
-// eachRun runs them on both cores.
+// eachRun runs them beside each other: half of the time they wait for disks.
 func (s *suite) eachRun(run func(run int, rnd *rand.Rand)) {
-	const workers = 2
+	const workers = 4
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
