@@ -25,6 +25,11 @@ const (
 	lateShare      = 8                     // a run that starts later than timeout/lateShare, or ...
 	lateLeast      = 25 * time.Millisecond // ... this where that is longer, is skipped: this machine is overloaded
 	starvedLeast   = 50 * time.Millisecond // so late ourselves, we blame nobody else for a time-out
+
+	// Where targets answer at once the processor is what limits, and more runs at a time only cost memory. So few begin together;
+	// the rest of a burst is taken up as they end. Runs that wait for their target for longer than this do not count.
+	youngMax = 48
+	lookWait = 4 * time.Millisecond
 )
 
 // target is what several probes may look at: one that hangs must not take all workers.
@@ -53,11 +58,19 @@ type scheduler struct {
 	idle     []*worker // the last one is the warmest
 	idleMin  int       // fewest idle workers since the last trim
 	workers  int
+	pending  []job  // starts of this moment that wait for a worker, earliest first ...
+	taken    int    // ... from here on
+	look     int64  // number of the present look, each at least lookWait after the one before
+	looked   int64  // when it began
+	going    [3]int // runs that began in the present look, in the one before, and earlier
 	stopping bool
 	wg       sync.WaitGroup
 }
 
-type worker struct{ jobs chan job }
+type worker struct {
+	jobs chan job
+	look int64 // in which its present run began; under the scheduler's lock
+}
 
 type job struct {
 	p     *probe
@@ -180,6 +193,11 @@ func (s *scheduler) startDue() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	if now-s.looked >= int64(lookWait) {
+		s.look, s.looked = s.look+1, now
+		s.going = [3]int{0, s.going[0], s.going[1] + s.going[2]}
+		s.staff()
+	}
 	for len(s.heap) > 0 && s.heap[0].at <= now {
 		d := s.heap[0]
 		switch {
@@ -205,6 +223,9 @@ func (s *scheduler) startDue() int64 {
 	if len(s.heap) > 0 {
 		s.until = min(s.until, s.heap[0].at)
 	}
+	if s.waiting() > 0 {
+		s.until = min(s.until, s.looked+int64(lookWait))
+	}
 	return s.until
 }
 
@@ -224,7 +245,7 @@ func (s *scheduler) start(d due) {
 	switch {
 	case p.target.inFlight >= s.targetMax:
 		why = skipTarget
-	case len(s.idle) == 0 && s.workers >= s.workersMax:
+	case s.workers-len(s.idle)+s.waiting() >= s.workersMax:
 		why = skipWorkers
 	}
 	if why != skipReasons {
@@ -235,8 +256,33 @@ func (s *scheduler) start(d due) {
 		return
 	}
 	p.target.inFlight++
-	w := s.worker()
-	w.jobs <- job{p, d.at, d.extra} // has room: the worker is idle
+	if s.taken > len(s.pending)/2 { // under overload it may never be empty
+		s.pending, s.taken = append(s.pending[:0], s.pending[s.taken:]...), 0
+	}
+	s.pending = append(s.pending, job{p, d.at, d.extra})
+	s.staff()
+}
+
+// staff gives workers to what waits, as long as few runs have begun just now. The caller holds the lock.
+func (s *scheduler) staff() {
+	for s.waiting() > 0 && s.going[0]+s.going[1] < max(youngMax, s.going[2]) {
+		w := s.worker()
+		w.jobs <- s.take(w) // has room: the worker is idle
+	}
+}
+
+// waiting counts what waits for a worker. The caller holds the lock.
+func (s *scheduler) waiting() int { return len(s.pending) - s.taken }
+
+// take gives a worker what has waited longest. The caller holds the lock and knows that something waits.
+func (s *scheduler) take(w *worker) job {
+	j := s.pending[s.taken]
+	if s.taken++; s.taken == len(s.pending) {
+		s.pending, s.taken = s.pending[:0], 0
+	}
+	w.look = s.look
+	s.going[0]++
+	return j
 }
 
 // worker takes the warmest idle worker, or makes one. The caller holds the lock.
@@ -256,25 +302,37 @@ func (s *scheduler) worker() *worker {
 
 func (s *scheduler) work(w *worker) {
 	for j := range w.jobs {
-		switch late := time.Duration(s.now() - j.at); {
-		case late <= max(j.p.timeout/lateShare, lateLeast):
-			s.late(late)
-			s.run(j.p, s.base.Add(time.Duration(j.at)), j.extra)
-		case !j.extra:
-			// Without this an overload feeds itself: late runs time out, their connections close, and new ones cost ten times more.
-			j.p.skip(skipLate, 1)
-		}
-		j.p.running.Store(false)
-		s.mu.Lock()
-		j.p.target.inFlight--
-		if s.stopping {
-			s.workers--
+		for more := true; more; {
+			s.perform(j)
+			s.mu.Lock()
+			j.p.target.inFlight--
+			s.going[min(s.look-w.look, 2)]--
+			if s.stopping {
+				s.workers--
+				s.mu.Unlock()
+				return
+			}
+			if more = s.waiting() > 0; more {
+				j = s.take(w)
+			} else {
+				s.idle = append(s.idle, w)
+			}
 			s.mu.Unlock()
-			return
 		}
-		s.idle = append(s.idle, w)
-		s.mu.Unlock()
 	}
+}
+
+// perform runs a probe, unless it is too late for that.
+func (s *scheduler) perform(j job) {
+	switch late := time.Duration(s.now() - j.at); {
+	case late <= max(j.p.timeout/lateShare, lateLeast):
+		s.late(late)
+		s.run(j.p, s.base.Add(time.Duration(j.at)), j.extra)
+	case !j.extra:
+		// Without this an overload feeds itself: late runs time out, their connections close, and new ones cost ten times more.
+		j.p.skip(skipLate, 1)
+	}
+	j.p.running.Store(false)
 }
 
 // trim ends the workers that nobody needed since the last trim.
@@ -299,6 +357,11 @@ func (s *scheduler) stop() {
 	}
 	s.workers -= len(s.idle)
 	s.idle = nil
+	for _, j := range s.pending[s.taken:] {
+		j.p.running.Store(false)
+		j.p.target.inFlight--
+	}
+	s.pending, s.taken = nil, 0
 	s.mu.Unlock()
 }
 

@@ -323,3 +323,35 @@ func TestWorkersShrink(t *testing.T) {
 		r.stop()
 	})
 }
+
+// A burst takes as many workers as it needs and no more: few where targets answer at once, many, and soon, where they are slow.
+func TestBurstTakesTheWorkersItNeeds(t *testing.T) {
+	for _, c := range []struct {
+		takes       time.Duration
+		least, most int
+	}{{0, 1, youngMax}, {50 * time.Millisecond, 400, 1000}} {
+		synctest.Test(t, func(t *testing.T) {
+			const n = 1000
+			s := newScheduler(workersDefault, n)
+			var ran, late atomic.Int64
+			s.late = func(d time.Duration) { late.Store(max(late.Load(), int64(d))) }
+			s.run = func(*probe, time.Time, bool) { ran.Add(1); time.Sleep(c.takes) }
+			ctx, cancel := context.WithCancel(t.Context())
+			go s.loop(ctx)
+			shared := &target{}
+			for range n {
+				s.add(&probe{every: time.Second, phase: int64(500 * time.Millisecond), timeout: time.Second, running: new(atomic.Bool), target: shared, kind: &kind{}})
+			}
+			time.Sleep(900 * time.Millisecond)
+			synctest.Wait()
+			if workers, busy := s.counts(); workers < c.least || workers > c.most || busy != 0 {
+				t.Errorf("runs of %s: %d workers, %d busy; want %d to %d and 0", c.takes, workers, busy, c.least, c.most)
+			}
+			if ran.Load() != n || time.Duration(late.Load()) > 50*time.Millisecond {
+				t.Errorf("runs of %s: %d of %d ran, the latest start was %s late", c.takes, ran.Load(), n, time.Duration(late.Load()))
+			}
+			cancel()
+			s.wg.Wait()
+		})
+	}
+}
