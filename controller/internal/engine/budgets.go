@@ -144,20 +144,24 @@ func (s *State) counts(p *plan, b *api.Budget, q *run, but string) bool {
 func (s *State) used(p *plan, b *api.Budget, but string) usage {
 	u := usage{but: but}
 	currencies := b.Amount.Currencies()
-	if len(currencies) > 0 {
-		u.amount = make(api.Money, len(currencies))
-	}
+	sums := make([]int64, len(currencies))
 	s.recent(s.now.Add(-b.Per.Duration), func(q *run) {
 		if !s.counts(p, b, q, but) {
 			return
 		}
 		u.runs, u.items, u.total = plus(u.runs, 1+q.More), plus(u.items, q.Items), max(u.total, q.Total)
 		if len(q.Amount) > 0 {
-			for _, c := range currencies {
-				u.amount[c] = plus(u.amount[c], q.Amount[c])
+			for i, c := range currencies {
+				sums[i] = plus(sums[i], q.Amount[c])
 			}
 		}
 	})
+	if len(currencies) > 0 {
+		u.amount = make(api.Money, len(currencies))
+	}
+	for i, c := range currencies {
+		u.amount[c] = sums[i]
+	}
 	return u
 }
 
