@@ -209,9 +209,8 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	r.post(t, "/api/v1/pauses", "token", api.Pause{Owner: "ann", Reason: "leak-pause password=" + planted["password in a reason"] + " " + planted["card in a reason"]})
 	must(t, os.WriteFile(filepath.Join(config, "broken.yaml"), []byte("apiVersion: backstay.dev/v1alpha1\nkind: Probe\nmetadata: {name: broken}\nspec: {type: http, every: \"leak-config "+planted["card in broken settings"]+"\", with: {url: \"http://u:"+planted["password in a URL"]+"@x\"}}\n"), 0o600))
-	r.process.reload()
 	waitFor(t, func() bool { return strings.Contains(r.text(t, "/api/v1/entries"), "leak-config") })
-	time.Sleep(500 * time.Millisecond) // for notifications and roll-ups
+	waitFor(t, func() bool { return strings.Contains(r.text(t, "/api/v1/entries"), string(api.EntryNotified)) })
 
 	outputs := r.outputs(t, &logs)
 	r.stop()

@@ -163,7 +163,7 @@ func (p *pack) evidence() (*evidence, []member) {
 			ev.incident(e)
 		case api.EntryStarted:
 			ev.Versions = append(ev.Versions, factsOf(e))
-		case api.EntryConfigured, api.EntryAsked, api.EntryDecided, api.EntryLapsed:
+		case api.EntryConfigured, api.EntryAsked, api.EntryDecided, api.EntryLapsed, api.EntryWordRefused, api.EntryDemoted:
 			ev.Approvals = append(ev.Approvals, factsOf(e))
 		case api.EntryRecorded:
 			files = append(files, ev.text(e))

@@ -3,16 +3,23 @@ package web
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/store"
 )
 
-// whyMax bounds an answer; the newest entries win.
-const whyMax = 2000
+// The bounds of an answer; the newest entries win.
+const (
+	whyMax      = 2000
+	whyPage     = 250 // entries read at once
+	whyEnough   = 40  // of one playbook
+	whyPatience = 30 * time.Millisecond
+)
 
 func (s *server) why(r *http.Request) (any, error) {
 	ctx, id := r.Context(), r.PathValue("id")
@@ -27,11 +34,34 @@ func (s *server) why(r *http.Request) (any, error) {
 		coded.Hint = "ids: backstay get incidents, backstay get remediations, backstay get playbooks"
 		return nil, coded
 	}
-	entries, err := s.Store.Entries(ctx, store.Query{Limit: whyMax, Newest: true, Kinds: []api.EntryKind{
-		api.EntryRefused, api.EntryObserved, api.EntrySuggested, api.EntryRemediationOpened, api.EntryRemediationEnded,
-		api.EntryDemoted, api.EntryDecided, api.EntryWordRefused, api.EntryPaused, api.EntryResumed}})
-	entries = slices.DeleteFunc(entries, func(e api.Entry) bool { return e.Playbook != id })
-	return api.Why{Subject: "playbook " + id, Entries: entries}, err
+	return s.whyPlaybook(ctx, id)
+}
+
+// whyPlaybook reads back from the newest entry until there is enough to see, or for as long as a person waits without noticing.
+func (s *server) whyPlaybook(ctx context.Context, id string) (any, error) {
+	begin, why := time.Now(), api.Why{Subject: "playbook " + id, Entries: []api.Entry{}}
+	for to := s.Store.Head().Size; to > 0; {
+		page, err := s.Store.Entries(ctx, store.Query{To: to, Limit: whyPage, Newest: true, Kinds: []api.EntryKind{
+			api.EntryRefused, api.EntryObserved, api.EntrySuggested, api.EntryRemediationOpened, api.EntryRemediationEnded,
+			api.EntryDemoted, api.EntryDecided, api.EntryWordRefused, api.EntryPaused, api.EntryResumed}})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range slices.Backward(page) {
+			if e.Playbook == id {
+				why.Entries = append(why.Entries, e)
+			}
+		}
+		if len(page) < whyPage || len(why.Entries) >= whyEnough {
+			break
+		}
+		if to = page[0].Seq; time.Since(begin) > whyPatience {
+			why.Subject += fmt.Sprintf(", back to entry %d (backstay audit show has what came before)", to)
+			break
+		}
+	}
+	slices.Reverse(why.Entries)
+	return why, nil
 }
 
 func (s *server) whyIncident(ctx context.Context, id string) (any, error) {
