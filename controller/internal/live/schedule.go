@@ -27,9 +27,12 @@ const (
 	starvedLeast   = 50 * time.Millisecond // so late ourselves, we blame nobody else for a time-out
 
 	// Where targets answer at once the processor is what limits, and more runs at a time only cost memory. So few begin together;
-	// the rest of a burst is taken up as they end. Runs that wait for their target for longer than this do not count.
-	youngMax = 48
-	lookWait = 4 * time.Millisecond
+	// the rest of a burst is taken up as they end. Runs that wait for their target for longer than this do not count. Where this
+	// process itself is kept waiting, runs take long for that reason, and more of them would make it worse: then it is longer.
+	youngMax  = 48
+	lookWait  = 4 * time.Millisecond
+	slowShare = 8                      // times that the process is kept waiting
+	slowMax   = 100 * time.Millisecond // so that nothing keeps growth off for long
 )
 
 // target is what several probes may look at: one that hangs must not take all workers.
@@ -62,6 +65,7 @@ type scheduler struct {
 	taken    int    // ... from here on
 	look     int64  // number of the present look, each at least lookWait after the one before
 	looked   int64  // when it began
+	slow     int64  // how late the timer has come lately
 	going    [3]int // runs that began in the present look, in the one before, and earlier
 	stopping bool
 	wg       sync.WaitGroup
@@ -193,7 +197,11 @@ func (s *scheduler) startDue() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if now-s.looked >= int64(lookWait) {
+	s.slow -= (s.slow + 7) / 8
+	if s.until > 0 {
+		s.slow = min(max(s.slow, now-s.until), int64(slowMax))
+	}
+	if now-s.looked >= max(int64(lookWait), slowShare*s.slow) {
 		s.look, s.looked = s.look+1, now
 		s.going = [3]int{0, s.going[0], s.going[1] + s.going[2]}
 		s.staff()
@@ -224,7 +232,7 @@ func (s *scheduler) startDue() int64 {
 		s.until = min(s.until, s.heap[0].at)
 	}
 	if s.waiting() > 0 {
-		s.until = min(s.until, s.looked+int64(lookWait))
+		s.until = min(s.until, max(s.looked, now)+int64(lookWait))
 	}
 	return s.until
 }
