@@ -244,8 +244,8 @@ func (l *lane) live(p *process) {
 	select {
 	case <-l.tills[0].seen:
 	case <-l.tills[2].seen:
-	case <-time.After(15 * time.Second):
-		l.fail("it did not look at its targets within 15 s; it said:\n%s", tail(filepath.Join(l.dir, logFile)))
+	case <-time.After(30 * time.Second):
+		l.fail("it did not look at its targets within 30 s; it said:\n%s", tail(filepath.Join(l.dir, logFile)))
 		return
 	}
 	long := time.Duration(l.rng.Int64N(int64(900 * time.Millisecond)))
