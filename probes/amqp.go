@@ -100,7 +100,7 @@ func (p *amqpProbe) address(own api.Secret, endpoint string) (string, error) {
 	if endpoint == "management" && p.spec.Endpoint != "" && p.spec.Endpoint != "metrics" {
 		endpoint = p.spec.Endpoint
 	}
-	return p.env.target(own, &p.spec, endpoint)
+	return p.env.target(own, p.spec.Integration, endpoint)
 }
 
 // get fetches a page. done says that the observation is the result already.

@@ -29,12 +29,9 @@ type field struct{ name, value string }
 
 // call is a request made ready, to be sent many times.
 type call struct {
-	method  string
+	of      callSpec // what it was made of
 	url     *url.URL
 	headers []field
-	body    string
-	bodyMax int64
-	via     route
 
 	addr string // HOST:PORT
 	wire []byte // the request as bytes; nil where net/http must send it
@@ -54,20 +51,17 @@ func (s *callSpec) equal(o *callSpec) bool {
 }
 
 // lastCall keeps the call of the last run, which mostly is that of the next one too.
-type lastCall struct {
-	made *call
-	of   callSpec
-}
+type lastCall struct{ made *call }
 
 func (l *lastCall) call(s callSpec) (*call, error) {
-	if l.made != nil && l.of.equal(&s) {
+	if l.made != nil && l.made.of.equal(&s) {
 		return l.made, nil
 	}
 	c, err := newCall(s)
 	if err != nil {
 		return nil, err
 	}
-	l.made, l.of = c, s
+	l.made = c
 	return c, nil
 }
 
@@ -106,7 +100,7 @@ func newCall(s callSpec) (*call, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
 	}
-	c := &call{method: s.method, url: u, headers: slices.Clone(s.headers), body: s.body, bodyMax: s.bodyMax, via: s.via}
+	c := &call{of: s, url: u, headers: slices.Clone(s.headers)}
 	if u.User != nil && !slices.ContainsFunc(c.headers, func(f field) bool { return f.name == "Authorization" }) {
 		password, _ := u.User.Password()
 		basic := base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password))
@@ -150,7 +144,7 @@ func (f field) check() error {
 
 // plain tells whether the call can go over the pool's own connections.
 func (c *call) plain() bool {
-	if c.url.Scheme != "http" || c.via != (route{}) || len(c.body) > wireBodyMax {
+	if c.url.Scheme != "http" || c.of.via != (route{}) || len(c.of.body) > wireBodyMax {
 		return false
 	}
 	for i := range len(c.url.Host) {
@@ -175,16 +169,16 @@ func (c *call) encode() []byte {
 			rest.WriteString(f.name + ": " + f.value + "\r\n")
 		}
 	}
-	head := c.method + " " + c.url.RequestURI() + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: " + agent + "\r\n"
-	if c.body != "" || c.method == http.MethodPost || c.method == http.MethodPut || c.method == http.MethodPatch {
-		head += "Content-Length: " + strconv.Itoa(len(c.body)) + "\r\n"
+	head := c.of.method + " " + c.url.RequestURI() + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: " + agent + "\r\n"
+	if c.of.body != "" || c.of.method == http.MethodPost || c.of.method == http.MethodPut || c.of.method == http.MethodPatch {
+		head += "Content-Length: " + strconv.Itoa(len(c.of.body)) + "\r\n"
 	}
-	return []byte(head + rest.String() + "\r\n" + c.body)
+	return []byte(head + rest.String() + "\r\n" + c.of.body)
 }
 
 // repeatable tells whether sending the call twice does no more than sending it once.
 func (c *call) repeatable() bool {
-	switch c.method {
+	switch c.of.method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}

@@ -27,6 +27,9 @@ type Env struct {
 	conns *connPool   // plain HTTP/1.1 connections
 	slow  *transports // net/http, for everything else
 	dbs   *databases
+
+	restsMu sync.Mutex
+	rests   map[string]*httpRest // what http probes share
 }
 
 // NewEnv makes an Env with empty pools. The caller sets Integration and Last before the first probe runs.
@@ -96,25 +99,25 @@ func (e *Env) secret(s api.Secret) (string, error) {
 	return e.Secret(s)
 }
 
-// target gives the address a probe looks at: its own parameter, or the endpoint of its integration (the first where the
-// spec names none). Every error means that the probe cannot run.
-func (e *Env) target(own api.Secret, spec *api.ProbeSpec, endpoint string) (string, error) {
+// target gives the address a probe looks at: its own parameter, or the endpoint of its integration (the first where none is
+// named). Every error means that the probe cannot run.
+func (e *Env) target(own api.Secret, name, endpoint string) (string, error) {
 	if !own.IsZero() {
 		return e.secret(own)
 	}
-	if e.Integration == nil || spec.Integration == "" {
+	if e.Integration == nil || name == "" {
 		return "", errNoTarget
 	}
-	integration, found := e.Integration(spec.Integration)
+	integration, found := e.Integration(name)
 	if !found {
-		return "", fmt.Errorf("integration %q does not exist", spec.Integration)
+		return "", fmt.Errorf("integration %q does not exist", name)
 	}
 	for _, candidate := range integration.Spec.Endpoints {
 		if endpoint == "" || candidate.Name == endpoint {
 			return e.secret(candidate.URL)
 		}
 	}
-	return "", fmt.Errorf("integration %q has no endpoint %q", spec.Integration, endpoint)
+	return "", fmt.Errorf("integration %q has no endpoint %q", name, endpoint)
 }
 
 var errNoTarget = errors.New("no address to look at: name an integration, or give the address in the parameters")

@@ -78,39 +78,77 @@ const (
 	bodyMaxDefault = 1 << 20
 )
 
+// httpProbe is small, for there may be 50,000 of them: what many have in common is held once.
 type httpProbe struct {
-	env     *Env
-	spec    api.ProbeSpec
-	with    HTTPParams
+	*httpRest
+	env         *Env
+	url         api.Secret
+	path        string
+	integration string
+	endpoint    string
+	unit        string
+
+	last lastCall
+}
+
+// httpRest is all of an http probe but its target, compiled.
+type httpRest struct {
+	with    HTTPParams // without URL and Path
 	status  []statusRange
 	matches *regexp.Regexp
 	json    []jsonCheck
 	value   jsonPath
 	total   jsonPath
-	unit    string
-
-	last lastCall
 }
 
 func buildHTTP(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, error) {
-	p := &httpProbe{env: env, spec: spec, with: *params.(*HTTPParams)}
-	if err := needsTarget(p.with.URL, &spec); err != nil {
+	with := *params.(*HTTPParams)
+	if err := needsTarget(with.URL, &spec); err != nil {
 		return nil, err
 	}
-	if p.with.Method == "" {
-		p.with.Method = http.MethodGet
+	if with.Method == "" {
+		with.Method = http.MethodGet
 	}
-	if p.with.BodyMax == 0 {
-		p.with.BodyMax = bodyMaxDefault
+	if with.BodyMax == 0 {
+		with.BodyMax = bodyMaxDefault
 	}
-	if err := checked(&p.with); err != nil {
+	if err := checked(&with); err != nil {
 		return nil, err
 	}
-	p.unit = spec.Unit
-	if p.with.Value == "" {
+	p := &httpProbe{env: env, url: with.URL, path: with.Path, integration: spec.Integration, endpoint: spec.Endpoint, unit: spec.Unit}
+	if with.Value == "" {
 		p.unit = unitOr(&spec, "seconds")
 	}
-	return p, p.compile()
+	with.URL, with.Path = api.Secret{}, ""
+	var err error
+	p.httpRest, err = env.rest(with)
+	return p, err
+}
+
+// restsMax bounds how many are remembered to be shared; where they all differ there is nothing to gain.
+const restsMax = 1024
+
+// rest gives the compiled form of parameters, the same one for the same parameters. Those that hold text which may be secret are
+// never compared.
+func (e *Env) rest(with HTTPParams) (*httpRest, error) {
+	made := &httpRest{with: with}
+	if len(with.Headers) > 0 || !with.Body.IsZero() || !with.Proxy.IsZero() {
+		return made, made.compile()
+	}
+	key := fmt.Sprintf("%#v", with)
+	e.restsMu.Lock()
+	defer e.restsMu.Unlock()
+	if known := e.rests[key]; known != nil {
+		return known, nil
+	}
+	if err := made.compile(); err != nil {
+		return nil, err
+	}
+	if e.rests == nil || len(e.rests) >= restsMax {
+		e.rests = map[string]*httpRest{}
+	}
+	e.rests[key] = made
+	return made, nil
 }
 
 // Check finds conditions and headers that can never work, each with its place in the spec.
@@ -170,7 +208,7 @@ func checked(w interface {
 }
 
 // compile makes the conditions ready; Check has found them sound.
-func (p *httpProbe) compile() (err error) {
+func (p *httpRest) compile() (err error) {
 	if p.with.Matches != "" {
 		if p.matches, err = regexp.Compile(p.with.Matches); err != nil {
 			return err
@@ -207,7 +245,7 @@ func (p *httpProbe) Probe(ctx context.Context) api.Observation {
 	start := time.Now()
 	for hop := 0; ; hop++ {
 		if err := p.env.do(ctx, c, a); err != nil {
-			return failed(ctx, p.unit, c.method+" "+c.url.Redacted(), err)
+			return failed(ctx, p.unit, c.of.method+" "+c.url.Redacted(), err)
 		}
 		if a.location == "" || !redirects(a.status) || p.with.Follow == "" || p.with.Follow == "none" {
 			break
@@ -221,11 +259,11 @@ func (p *httpProbe) Probe(ctx context.Context) api.Observation {
 
 // call gives the request, made anew only when an address or a credential has changed.
 func (p *httpProbe) call() (*call, error) {
-	target, err := p.env.target(p.with.URL, &p.spec, p.spec.Endpoint)
+	target, err := p.env.target(p.url, p.integration, p.endpoint)
 	if err != nil {
 		return nil, err
 	}
-	s := callSpec{method: p.with.Method, bodyMax: p.with.BodyMax, url: target, path: p.with.Path}
+	s := callSpec{method: p.with.Method, bodyMax: p.with.BodyMax, url: target, path: p.path}
 	if s.body, err = p.env.secret(p.with.Body); err != nil {
 		return nil, err
 	}
@@ -263,8 +301,8 @@ func (p *httpProbe) redirect(c *call, a *answer, hop int) (*call, error) {
 	case p.with.Follow != "any" && !strings.EqualFold(next.Hostname(), p.last.made.url.Hostname()):
 		return nil, fmt.Errorf("%s redirects to another host, %s; allow it with follow: any", c.url.Redacted(), next.Hostname())
 	}
-	s := callSpec{method: c.method, url: next.String(), body: c.body, bodyMax: c.bodyMax, via: c.via, headers: p.last.of.headers}
-	if a.status <= 303 && c.method != http.MethodGet && c.method != http.MethodHead {
+	s := callSpec{method: c.of.method, url: next.String(), body: c.of.body, bodyMax: c.of.bodyMax, via: c.of.via, headers: p.last.made.of.headers}
+	if a.status <= 303 && c.of.method != http.MethodGet && c.of.method != http.MethodHead {
 		s.method, s.body = http.MethodGet, ""
 	}
 	s.headers = slices.DeleteFunc(slices.Clone(s.headers), func(f field) bool {

@@ -97,7 +97,7 @@ func (p *prometheusProbe) Probe(ctx context.Context) api.Observation {
 }
 
 func (p *prometheusProbe) call() (*call, error) {
-	target, err := p.env.target(p.with.URL, &p.spec, p.spec.Endpoint)
+	target, err := p.env.target(p.with.URL, p.spec.Integration, p.spec.Endpoint)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func buildSQL(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, error
 // Probe runs the query once.
 func (p *sqlProbe) Probe(ctx context.Context) api.Observation {
 	unit := p.spec.Unit
-	dsn, err := p.env.target(p.with.DSN, &p.spec, p.spec.Endpoint)
+	dsn, err := p.env.target(p.with.DSN, p.spec.Integration, p.spec.Endpoint)
 	if err != nil {
 		return blind(unit, err)
 	}

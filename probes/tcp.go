@@ -48,7 +48,7 @@ func buildTCP(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, error
 // Probe connects anew each time: whether the port still accepts is what it is asked. The value is the time to connect
 // and, with expect, to the end of the expected text.
 func (p *tcpProbe) Probe(ctx context.Context) api.Observation {
-	target, err := p.env.target(p.with.Address, &p.spec, p.spec.Endpoint)
+	target, err := p.env.target(p.with.Address, p.spec.Integration, p.spec.Endpoint)
 	if err != nil {
 		return blind(p.unit, err)
 	}

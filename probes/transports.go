@@ -148,11 +148,11 @@ func readBounded(path string, bytesMax int64) ([]byte, error) {
 
 // exchange sends a call by net/http and reads the answer.
 func (t *transports) exchange(ctx context.Context, c *call, a *answer) error {
-	tr, err := t.of(c.via)
+	tr, err := t.of(c.of.via)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, c.method, c.url.String(), strings.NewReader(c.body))
+	req, err := http.NewRequestWithContext(ctx, c.of.method, c.url.String(), strings.NewReader(c.of.body))
 	if err != nil {
 		return &ownError{err}
 	}
@@ -177,11 +177,11 @@ func (t *transports) exchange(ctx context.Context, c *call, a *answer) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil
 	}
-	a.big, err = appendUpTo(a.big[:0], resp.Body, c.bodyMax+1)
+	a.big, err = appendUpTo(a.big[:0], resp.Body, c.of.bodyMax+1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	a.setBody(a.big, c.bodyMax)
+	a.setBody(a.big, c.of.bodyMax)
 	return nil
 }
 

@@ -86,7 +86,7 @@ func (c *conn) roundTrip(call *call, a *answer) (received, keep bool, err error)
 		return true, keep && sendErr == nil, err
 	}
 	a.status, a.location = h.status, h.location
-	if h.bodyless(call.method) {
+	if h.bodyless(call.of.method) {
 		return true, !h.close && n == h.size && sendErr == nil, nil
 	}
 	keep, err = c.readBody(call, a, h, n)
@@ -115,7 +115,7 @@ func (c *conn) readHead(a *answer) (n int, h head, err error) {
 // readBody reads a body of known length, or one that ends with the connection.
 func (c *conn) readBody(call *call, a *answer, h head, n int) (keep bool, err error) {
 	got := a.buf[h.size:n]
-	want := call.bodyMax + 1
+	want := call.of.bodyMax + 1
 	if h.length >= 0 {
 		want = min(h.length, want)
 	}
@@ -140,7 +140,7 @@ func (c *conn) readBody(call *call, a *answer, h head, n int) (keep bool, err er
 		}
 	}
 	keep = h.length >= 0 && int64(len(got)) == h.length
-	a.setBody(got[:min(int64(len(got)), want)], call.bodyMax)
+	a.setBody(got[:min(int64(len(got)), want)], call.of.bodyMax)
 	return keep, nil
 }
 
@@ -171,7 +171,7 @@ func appendUpTo(b []byte, r io.Reader, want int64) ([]byte, error) {
 func (c *conn) readByNetHTTP(call *call, a *answer, n int) (keep bool, err error) {
 	source := &replayReader{head: bytes.Clone(a.buf[:n]), conn: c, limit: headBytesMax}
 	r := bufio.NewReader(source)
-	req := &http.Request{Method: call.method}
+	req := &http.Request{Method: call.of.method}
 	var resp *http.Response
 	for {
 		resp, err = http.ReadResponse(r, req)
@@ -193,12 +193,12 @@ func (c *conn) readByNetHTTP(call *call, a *answer, n int) (keep bool, err error
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return false, nil
 	}
-	a.big, err = appendUpTo(a.big[:0], resp.Body, call.bodyMax+1)
+	a.big, err = appendUpTo(a.big[:0], resp.Body, call.of.bodyMax+1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
 	keep = err != nil && !resp.Close && resp.StatusCode > 199 && r.Buffered() == 0 && len(source.head) == 0
-	a.setBody(a.big, call.bodyMax)
+	a.setBody(a.big, call.of.bodyMax)
 	return keep, nil
 }
 
