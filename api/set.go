@@ -53,6 +53,15 @@ func DecodeFiles(files []string, read func(file string) ([]byte, error)) (Set, F
 	return set, all
 }
 
+// Slim drops what only reading and building need: the texts that findings point into, and the parameters of probes. Call it once
+// all is checked, built and digested; with 10,000 probes it is a quarter of what the configuration takes.
+func (s *Set) Slim() {
+	s.places = nil
+	for i := range s.Probes {
+		s.Probes[i].Spec.With = Params{}
+	}
+}
+
 // document decodes one document and adds it to the Set.
 func (s *Set) document(d decoder, n *node, src source) {
 	if n.tagged {

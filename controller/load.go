@@ -26,14 +26,38 @@ type loader struct {
 	court  court                   // what approvals allow
 	border *border                 // what is secret
 	set    atomic.Pointer[api.Set] // what probes look things up in
+	index  atomic.Pointer[index]   // of set, or of the one before
+}
+
+// index finds integrations by name; each run of a probe asks it.
+type index struct {
+	of     *api.Set
+	byName map[string]int
 }
 
 func newLoader(hands playbooks.Env) *loader {
 	l := &loader{eyes: probes.NewEnv(), hands: hands, border: &border{}}
 	l.set.Store(&api.Set{})
-	l.eyes.Integration = func(name string) (api.Integration, bool) { return integrationOf(l.set.Load(), name) }
+	l.eyes.Integration = l.integration
 	l.eyes.Secret, l.hands.Secret = l.border.resolve, l.border.resolve
 	return l
+}
+
+// integration finds one in the configuration that probes look things up in.
+func (l *loader) integration(name string) (api.Integration, bool) {
+	set, known := l.set.Load(), l.index.Load()
+	if known == nil || known.of != set {
+		known = &index{set, make(map[string]int, len(set.Integrations))}
+		for i := range set.Integrations {
+			known.byName[set.Integrations[i].Metadata.Name] = i
+		}
+		l.index.Store(known)
+	}
+	i, found := known.byName[name]
+	if !found {
+		return api.Integration{}, false
+	}
+	return set.Integrations[i], true
 }
 
 // load reads everything below a path. The configuration is good only where the findings hold no error.

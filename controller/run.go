@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -97,10 +98,11 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	o.Log = p.loader.border.logger(o.Log)
 	p.Log = o.Log
 	p.loader.court.given = filepath.Join(o.Data, approvalsFolder)
-	cfg, _, findings, err := p.loader.load(o.Config)
+	cfg, set, findings, err := p.loader.load(o.Config)
 	if err != nil || findings.Failed() {
 		return nil, errors.Join(err, findings) // it was good a moment ago
 	}
+	set.Slim()
 	p.inForce = cfg.Engine.Digest
 	logFindings(o.Log, findings)
 	registry := prometheus.NewRegistry()
@@ -223,6 +225,9 @@ func (p *process) close() {
 	}
 }
 
+// settledAfter is how long after a configuration was read its memory goes back to the system.
+const settledAfter = 2 * time.Second
+
 // watch takes up changed files: on SIGHUP, and when the folder changes and then rests for a moment.
 func (p *process) watch(ctx context.Context) error {
 	hup := make(chan os.Signal, 1)
@@ -232,18 +237,23 @@ func (p *process) watch(ctx context.Context) error {
 	if err != nil {
 		p.Log.Warn("changed files are taken up on SIGHUP only", "err", err)
 	}
+	settled := time.After(settledAfter)
 	for {
 		var answer chan error
 		timer := p.loader.court.alarm() // approvals end, and so do keys, though no file changes
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-settled:
+			debug.FreeOSMemory() // reading a configuration takes many times what it leaves
+			continue
 		case <-hup:
 		case <-changes:
 		case <-timer:
 		case answer = <-p.asked:
 		}
 		err := p.reload()
+		settled = time.After(settledAfter)
 		if answer != nil {
 			answer <- err
 		}
@@ -269,6 +279,7 @@ func (p *process) reload() error {
 	case cfg.Engine.Digest == p.inForce:
 		return nil // saved without a change
 	}
+	set.Slim()
 	if err := p.shell.Reload(cfg); err != nil {
 		p.Log.Error("take up the changed configuration; the old one goes on", "err", err)
 		p.loader.set.Store(before)
