@@ -29,9 +29,16 @@
 //	api                the words: specs, observations, anomalies, outcomes, entries
 //	probes             the eyes: one file per probe type
 //	playbooks          the hands: one file per action
-//	controller         load.go (files to a running configuration), approval.go (whose signatures count), run.go (the process), check.go, audit.go, demo.go
+//	controller         load.go (files to a running configuration), run.go (the process), border.go (what never gets into the log),
+//	                   approval.go (whose signatures count), evidence.go and report.go (for auditors), demo.go
+//	internal/calendar  business days, cut-offs, freezes
+//	internal/detect    one file per detector; proof.go says when probes have shown enough
 //	internal/engine    the brain: guards.go says no, remediation.go does, unknown.go knows what nobody can tell
+//	internal/audit     entries to bytes, bytes to a tree, a tree to a signed checkpoint
+//	internal/store     commit.go (one writer), verify.go (what does not fit is named), telemetry.go (roll-ups)
 //	internal/live      schedule.go, loop.go, execute.go
+//	internal/web       the HTTP API
+//	internal/witness   cosigns checkpoints of a log that somebody else keeps
 //	internal/demo      a small back office, and the judge of what really happened to its money
 //	internal/rig       throw-away servers for tests
 package controller
