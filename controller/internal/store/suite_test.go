@@ -5,8 +5,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/backstay/backstay/controller/internal/rig"
 )
 
 // suite counts the runs of one of the long suites and what was broken in them. They are short within go test (a quarter of that with
@@ -55,21 +58,18 @@ func (s *suite) fail(run int, format string, args ...any) {
 	}
 }
 
-// report prints the line of the table, and adds it to the file that BACKSTAY_SUITES names.
+// report prints the details, which end with what became of the control, and the line of the table.
 func (s *suite) report(details string, args ...any) {
 	s.t.Helper()
-	line := fmt.Sprintf("%s | %d | %s | %d", s.name, s.runs, s.hold, s.broken)
-	s.t.Logf("%s", line)
-	s.t.Logf(details, args...)
+	text := fmt.Sprintf(details, args...)
+	_, control, found := strings.Cut(text, "control: ")
+	if !found {
+		s.t.Errorf("the suite %s says nothing of its control", s.name)
+	}
+	s.t.Log(text)
+	rig.Suite{Name: s.name, Runs: s.runs, Hold: s.hold, Broken: s.broken, Control: control}.Report(s.t)
 	if s.broken > 0 {
 		s.t.Fail()
-	}
-	if path := os.Getenv("BACKSTAY_SUITES"); path != "" {
-		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		must(s.t, err)
-		defer f.Close()
-		_, err = f.WriteString(line + "\n")
-		must(s.t, err)
 	}
 }
 
