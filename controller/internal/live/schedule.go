@@ -27,12 +27,11 @@ const (
 	starvedLeast   = 50 * time.Millisecond // so late ourselves, we blame nobody else for a time-out
 
 	// Where targets answer at once the processor is what limits, and more runs at a time only cost memory. So few begin together;
-	// the rest of a burst is taken up as they end. Runs that wait for their target for longer than this do not count. Where this
-	// process itself is kept waiting, runs take long for that reason, and more of them would make it worse: then it is longer.
-	youngMax  = 48
-	lookWait  = 4 * time.Millisecond
-	slowShare = 8                      // times that the process is kept waiting
-	slowMax   = 100 * time.Millisecond // so that nothing keeps growth off for long
+	// the rest of a burst is taken up as they end. Runs that wait for their target for longer than this do not count. Where it is
+	// the processor that runs wait for, more of them would make it worse: then it is longer.
+	youngMax    = 48
+	lookWait    = 4 * time.Millisecond
+	lookPressed = 50 * time.Millisecond
 )
 
 // target is what several probes may look at: one that hangs must not take all workers.
@@ -50,6 +49,7 @@ type scheduler struct {
 	targetMax  int
 	run        func(p *probe, due time.Time, extra bool) // runs one probe, on a worker
 	late       func(time.Duration)                       // takes each start's lateness
+	pressed    func() bool                               // the processor is what runs have waited for since the last call
 
 	wake chan struct{}
 
@@ -65,7 +65,8 @@ type scheduler struct {
 	taken    int    // ... from here on
 	look     int64  // number of the present look, each at least lookWait after the one before
 	looked   int64  // when it began
-	slow     int64  // how late the timer has come lately
+	width    int    // most runs of the present look and the one before
+	checked  int64  // when it was last asked whether it is over
 	going    [3]int // runs that began in the present look, in the one before, and earlier
 	stopping bool
 	wg       sync.WaitGroup
@@ -84,8 +85,8 @@ type job struct {
 
 func newScheduler(workersMax, targetMax int) *scheduler {
 	return &scheduler{
-		base: time.Now(), workersMax: workersMax, targetMax: targetMax, wake: make(chan struct{}, 1), targets: map[string]*target{},
-		late: func(time.Duration) {},
+		base: time.Now(), workersMax: workersMax, targetMax: targetMax, wake: make(chan struct{}, 1), targets: map[string]*target{}, width: youngMax,
+		late: func(time.Duration) {}, pressed: func() bool { return false },
 	}
 }
 
@@ -197,15 +198,7 @@ func (s *scheduler) startDue() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	s.slow -= (s.slow + 7) / 8
-	if s.until > 0 {
-		s.slow = min(max(s.slow, now-s.until), int64(slowMax))
-	}
-	if now-s.looked >= max(int64(lookWait), slowShare*s.slow) {
-		s.look, s.looked = s.look+1, now
-		s.going = [3]int{0, s.going[0], s.going[1] + s.going[2]}
-		s.staff()
-	}
+	s.lookAgain(now)
 	for len(s.heap) > 0 && s.heap[0].at <= now {
 		d := s.heap[0]
 		switch {
@@ -232,9 +225,27 @@ func (s *scheduler) startDue() int64 {
 		s.until = min(s.until, s.heap[0].at)
 	}
 	if s.waiting() > 0 {
-		s.until = min(s.until, max(s.looked, now)+int64(lookWait))
+		s.until = min(s.until, s.checked+int64(lookWait))
 	}
 	return s.until
+}
+
+// lookAgain begins a look where the present one is over. The caller holds the lock.
+func (s *scheduler) lookAgain(now int64) {
+	if now-s.checked < int64(lookWait) {
+		return
+	}
+	s.checked = now
+	busy := s.waiting() > 0 && s.pressed()
+	if busy && now-s.looked < int64(lookPressed) {
+		return
+	}
+	s.look, s.looked = s.look+1, now
+	s.going = [3]int{0, s.going[0], s.going[1] + s.going[2]}
+	if s.width = youngMax; !busy {
+		s.width = max(youngMax, s.going[2]) // slow targets want many runs at once: double them until none waits
+	}
+	s.staff()
 }
 
 // start hands a run to a worker, or skips it. The caller holds the lock.
@@ -273,11 +284,14 @@ func (s *scheduler) start(d due) {
 
 // staff gives workers to what waits, as long as few runs have begun just now. The caller holds the lock.
 func (s *scheduler) staff() {
-	for s.waiting() > 0 && s.going[0]+s.going[1] < max(youngMax, s.going[2]) {
+	for s.another() {
 		w := s.worker()
 		w.jobs <- s.take(w) // has room: the worker is idle
 	}
 }
+
+// another tells whether one more run may begin now. The caller holds the lock.
+func (s *scheduler) another() bool { return s.waiting() > 0 && s.going[0]+s.going[1] < s.width }
 
 // waiting counts what waits for a worker. The caller holds the lock.
 func (s *scheduler) waiting() int { return len(s.pending) - s.taken }
@@ -320,7 +334,7 @@ func (s *scheduler) work(w *worker) {
 				s.mu.Unlock()
 				return
 			}
-			if more = s.waiting() > 0; more {
+			if more = s.another(); more {
 				j = s.take(w)
 			} else {
 				s.idle = append(s.idle, w)

@@ -102,6 +102,7 @@ func New(o Options) (*Shell, error) {
 		return nil, err
 	}
 	s.store = o.Store
+	s.sched.pressed = new(pressure).high
 	return s, nil
 }
 
