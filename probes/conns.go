@@ -57,6 +57,9 @@ type conn struct {
 	pool   *connPool
 	addr   string
 	raw    syscall.RawConn
+	listen func(fd uintptr) bool // hear, bound once
+	heard  [1]byte
+	quiet  bool
 	since  time.Time     // idle since
 	elem   *list.Element // in pool.idle
 	closed atomic.Bool
@@ -176,14 +179,15 @@ func (p *connPool) takeIdle(h *hostConns) *conn {
 
 // alive tells whether the peer has neither closed the idle connection nor said anything unasked.
 func (c *conn) alive() bool {
-	quiet := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, err := syscall.Read(int(fd), one[:])
-		quiet = n < 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR))
-		return true
-	})
-	return err == nil && quiet
+	c.quiet = false
+	return c.raw.Read(c.listen) == nil && c.quiet
+}
+
+// hear looks whether there is anything to read, without waiting for it.
+func (c *conn) hear(fd uintptr) bool {
+	n, err := syscall.Read(int(fd), c.heard[:])
+	c.quiet = n < 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR))
+	return true
 }
 
 // put takes a connection back for the next probe.
@@ -290,7 +294,7 @@ func (p *connPool) dial(ctx context.Context, addr string) (*conn, error) {
 		c.Close()
 		return nil, fmt.Errorf("connection to %s: %w", addr, err)
 	}
-	c.raw = raw
+	c.raw, c.listen = raw, c.hear
 	return c, nil
 }
 
