@@ -17,7 +17,7 @@ import (
 
 const (
 	headBytesMax   = 256 << 10 // response headers, interim ones included
-	answerBufBytes = 16 << 10
+	answerBufBytes = 8 << 10
 )
 
 // answer is what came back. body is valid until the answer is released.
