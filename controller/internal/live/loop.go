@@ -258,6 +258,10 @@ func (l *loop) commit() error {
 			l.perform(c)
 		}
 	}
+	if err == nil && (len(entries) > 0 || len(reloads) > 0) {
+		l.publishView() // before anybody is answered: whoever asks next sees what he did
+		l.s.hub.publish(entries)
+	}
 	for _, a := range answers {
 		switch {
 		case err != nil:
@@ -270,8 +274,6 @@ func (l *loop) commit() error {
 		return fmt.Errorf("record %d entries; nothing was done that is not recorded, restart once the data folder is well: %w", len(entries), err)
 	}
 	if len(entries) > 0 || len(reloads) > 0 {
-		l.publishView()
-		l.s.hub.publish(entries)
 		l.snapshot(false)
 	}
 	return nil

@@ -19,6 +19,9 @@ const (
 	whyPage     = 250 // entries read at once
 	whyEnough   = 40  // of one playbook
 	whyPatience = 30 * time.Millisecond
+
+	whyLeast        = 2 // a playbook that has done less is looked for longer: an empty answer would mislead
+	whyPatienceMost = 5 * time.Second
 )
 
 func (s *server) why(r *http.Request) (any, error) {
@@ -55,7 +58,11 @@ func (s *server) whyPlaybook(ctx context.Context, id string) (any, error) {
 		if len(page) < whyPage || len(why.Entries) >= whyEnough {
 			break
 		}
-		if to = page[0].Seq; time.Since(begin) > whyPatience {
+		patience := whyPatience
+		if len(why.Entries) < whyLeast {
+			patience = whyPatienceMost
+		}
+		if to = page[0].Seq; time.Since(begin) > patience {
 			why.Subject += fmt.Sprintf(", back to entry %d (backstay audit show has what came before)", to)
 			break
 		}
