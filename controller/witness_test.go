@@ -204,8 +204,8 @@ func TestWitnessNoticesRestore(t *testing.T) {
 
 	// Control: without the witness the same restore looks like any start.
 	restore()
-	address := w.options.Witness
-	w.options.Witness = ""
+	address, key := w.options.Witness, w.options.WitnessKey
+	w.options.Witness, w.options.WitnessKey = "", ""
 	w.start()
 	if r := w.process.store.RolledBack(); r != nil {
 		t.Errorf("CONTROL: noticed without a witness: %s", r.Text)
@@ -215,7 +215,7 @@ func TestWitnessNoticesRestore(t *testing.T) {
 	// The witness was away at the start: it is asked again, and everything stops then. The log went on meanwhile, past what the
 	// witness knows: another log.
 	restore()
-	w.options.Witness = "http://127.0.0.1:1"
+	w.options.Witness, w.options.WitnessKey = "http://127.0.0.1:1", key
 	w.start()
 	for range 30 {
 		w.ok(w.process.shell.Pause(t.Context(), api.Pause{Owner: "nora", Reason: "grow"}))
