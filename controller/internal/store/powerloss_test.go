@@ -59,14 +59,16 @@ func TestPowerLoss(t *testing.T) {
 	s.report("%d promises kept; control: synchronous=NORMAL broke its word in %d of %d power losses", acknowledged.Load(), lost.Load(), control)
 }
 
-// recordTrace lets a process work on a new disk until it has done enough, and gives all that it wrote. setUp may prepare the disk.
+// recordTrace lets a process work on a new disk until it has done enough, and gives all that it wrote. setUp may prepare the disk, under its lock.
 func recordTrace(dir string, setUp func(d *disk), env ...string) (trace []diskChange, err error) {
 	d, unmount, err := mountDisk(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
+	d.mu.Lock()
 	setUp(d)
+	d.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
