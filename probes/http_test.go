@@ -297,13 +297,15 @@ func TestConnPoolBounds(t *testing.T) {
 
 // Many probes that begin at once dial their host a few at a time, and all get their answer.
 func TestDialsAreBounded(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(5 * time.Millisecond) }))
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(20 * time.Millisecond) }))
 	defer server.Close()
 	env := newEnv(t).open()
 	var wg sync.WaitGroup
+	begin := make(chan struct{}) // all at once, and only when somebody looks
 	for range 500 {
 		p := build(t, env, "http", &HTTPParams{URL: text(server.URL)})
 		wg.Go(func() {
+			<-begin
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
 			if o := p.Probe(ctx); o.Verdict != api.OK {
@@ -322,11 +324,12 @@ func TestDialsAreBounded(t *testing.T) {
 		}
 		return dialling, waiting
 	}
+	close(begin)
 	for ended := false; !ended; {
 		select {
 		case <-done:
 			ended = true
-		case <-time.After(100 * time.Microsecond):
+		case <-time.After(20 * time.Microsecond):
 			dialling, waiting := look()
 			most, waited = max(most, dialling), max(waited, waiting)
 		}
