@@ -15,6 +15,10 @@ type Set struct {
 	Calendars    []Calendar    `json:"calendars,omitempty"`
 	Approvals    []Approval    `json:"approvals,omitempty"`
 
+	// What only the twin reads; no part of what a controller runs, so no part of its digest.
+	Models    []Model    `json:"-"`
+	Scenarios []Scenario `json:"-"`
+
 	// Where each object was read from, for findings that come later. Objects with errors are here too, though not in the
 	// lists: so a reference to one is not reported as dangling.
 	places map[object]source
@@ -27,7 +31,7 @@ type object struct {
 }
 
 // kinds lists the kinds in the order of the reference pages.
-var kinds = []Kind{KindIntegration, KindWorkflow, KindProbe, KindPlaybook, KindCalendar, KindApproval}
+var kinds = []Kind{KindIntegration, KindWorkflow, KindProbe, KindPlaybook, KindCalendar, KindApproval, KindModel, KindScenario}
 
 // Decode reads strict YAML of several documents into a Set. Objects without an error are in the Set also when others
 // have some.
@@ -105,6 +109,10 @@ func newObject(kind Kind) reflect.Value {
 		return reflect.ValueOf(&Playbook{})
 	case KindApproval:
 		return reflect.ValueOf(&Approval{})
+	case KindModel:
+		return reflect.ValueOf(&Model{})
+	case KindScenario:
+		return reflect.ValueOf(&Scenario{})
 	}
 	return reflect.ValueOf(&Calendar{})
 }
@@ -129,6 +137,10 @@ func (s *Set) add(object any) {
 		s.Calendars = append(s.Calendars, *o)
 	case *Approval:
 		s.Approvals = append(s.Approvals, *o)
+	case *Model:
+		s.Models = append(s.Models, *o)
+	case *Scenario:
+		s.Scenarios = append(s.Scenarios, *o)
 	}
 }
 

@@ -27,6 +27,8 @@ var mayImport = map[string][]string{
 	"controller/internal/calendar": {"api"},
 	"controller/internal/detect":   {"api", "controller/internal/calendar"},
 	"controller/internal/engine":   {"api", "controller/internal/calendar"},
+	"controller/internal/twin": {"api", "controller/internal/calendar", "controller/internal/detect", "controller/internal/engine",
+		"controller/internal/eventlog"},
 	"controller/internal/audit":    {"api"},
 	"controller/internal/store":    {"api", "controller/internal/audit"},
 	"controller/internal/witness":  {"api", "controller/internal/audit", "controller/internal/store"},
@@ -37,12 +39,13 @@ var mayImport = map[string][]string{
 	"controller/internal/demo": {"api"},
 	"controller/internal/rig":  {"api", "controller/internal/demo"},
 	"controller": {"api", "probes", "playbooks", "controller/internal/calendar", "controller/internal/detect", "controller/internal/engine",
-		"controller/internal/audit", "controller/internal/store", "controller/internal/live", "controller/internal/web", "controller/internal/demo", "controller/internal/witness"},
+		"controller/internal/audit", "controller/internal/store", "controller/internal/live", "controller/internal/web", "controller/internal/demo", "controller/internal/witness", "controller/internal/twin", "controller/internal/eventlog"},
 	"controller/cmd/backstay": {"api", "probes", "playbooks", "controller"},
 }
 
 // pure packages decide and reach no outside world: not even through the libraries that they use.
-var pure = []string{"api", "controller/internal/calendar", "controller/internal/detect", "controller/internal/engine", "controller/internal/audit"}
+var pure = []string{"api", "controller/internal/calendar", "controller/internal/detect", "controller/internal/engine", "controller/internal/audit",
+	"controller/internal/twin", "controller/internal/eventlog"}
 
 var unreachable = []string{"net", "net/http", "os/exec", "database/sql"}
 

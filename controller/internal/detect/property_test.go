@@ -121,6 +121,9 @@ func TestOpenAndClearInTurn(t *testing.T) {
 			seen[fmt.Sprintf("%s cleared %v", a.Name, a.Cleared)]++
 		}
 	})
+	if testing.Short() {
+		return // a fifth of the stories: too few to demand that each change is among them
+	}
 	for _, d := range short() {
 		for _, cleared := range []bool{false, true} {
 			if seen[fmt.Sprintf("p/%s cleared %v", d.Name, cleared)] == 0 {
