@@ -160,9 +160,9 @@ func (s *State) merge(from, into *incident, at time.Time) error {
 			r.Incident = into.ID
 		}
 	}
-	for i := range s.d.Runs {
-		if s.d.Runs[i].Incident == from.ID {
-			s.d.Runs[i].Incident = into.ID
+	for _, q := range s.d.Runs {
+		if q.Incident == from.ID {
+			q.Incident = into.ID
 		}
 	}
 	for _, n := range from.No {
@@ -244,9 +244,7 @@ func (s *State) applyOpened(e *api.Entry) error {
 	if inc.Rung == p.Name {
 		inc.Rung, inc.RungOn = "", ""
 	}
-	s.d.Runs = append(s.d.Runs, run{ID: r.ID, Playbook: p.Name, Incident: inc.ID, At: e.At, Targets: p.Targets})
-	s.kept[p.Name]++
-	s.trimRuns(p, e.At)
+	s.keep(&run{ID: r.ID, Playbook: p.Name, Incident: inc.ID, At: e.At, Targets: p.Targets})
 	b := s.book(p.Name)
 	b.Runs++
 	b.LastRun = e.At
@@ -256,44 +254,46 @@ func (s *State) applyOpened(e *api.Entry) error {
 	return nil
 }
 
-// trimRuns forgets runs that no limit can count any more, and keeps the others few.
-func (s *State) trimRuns(p *plan, at time.Time) {
-	if at.Sub(s.d.Runs[0].At) > keepRuns {
-		s.d.Runs = slices.DeleteFunc(s.d.Runs, func(q run) bool {
-			gone := at.Sub(q.until(at)) > keepRuns
+// keep counts a run, forgets those that no limit can count any more, and keeps the others few.
+func (s *State) keep(q *run) {
+	s.d.Runs = append(s.d.Runs, q)
+	s.past.open(q)
+	if q.At.Sub(s.d.Runs[0].At) > keepRuns {
+		s.d.Runs = slices.DeleteFunc(s.d.Runs, func(x *run) bool {
+			gone := q.At.Sub(x.until(q.At)) > keepRuns
 			if gone {
-				s.kept[q.Playbook]--
+				s.past.forget(x)
 			}
 			return gone
 		})
 	}
-	for s.kept[p.Name] > keepRunsCount && s.fold(p.Name) {
-		s.kept[p.Name]--
+	for len(s.past.begun[q.Playbook].of) > keepRunsCount && s.fold(q.Playbook) {
 	}
 }
 
 // fold makes one of two neighbouring ended runs of a playbook, where that delays the fewest the least: nothing that a budget counts is forgotten, and the
 // earlier one of the two leaves it a little later. It tells whether there were two.
 func (s *State) fold(playbook string) bool {
-	last, from, into, least := -1, -1, -1, 0.0
-	for i := range s.d.Runs {
-		q := &s.d.Runs[i]
-		if q.Playbook != playbook || q.Ended.IsZero() {
+	var last, x, q *run
+	least := 0.0
+	for _, next := range s.past.begun[playbook].of {
+		if next.Ended.IsZero() {
 			continue
 		}
-		if last >= 0 {
-			x := &s.d.Runs[last]
-			if late := q.At.Sub(x.At).Seconds() * float64(1+x.More); from < 0 || late < least {
-				from, into, least = last, i, late
+		if last != nil {
+			if late := next.At.Sub(last.At).Seconds() * float64(1+last.More); x == nil || late < least {
+				x, q, least = last, next, late
 			}
 		}
-		last = i
+		last = next
 	}
-	if from < 0 {
+	if x == nil {
 		return false
 	}
-	x, q := s.d.Runs[from], &s.d.Runs[into]
-	q.Items, q.Total, q.More, q.Acted = plus(q.Items, x.Items), max(q.Total, x.Total), plus(q.More, 1+x.More), q.Acted || x.Acted
+	s.past.forget(x)
+	s.past.out(q)
+	s.past.begun[playbook].more(q, x.times())
+	q.Items, q.Total, q.More, q.Acted = plus(q.Items, x.Items), max(q.Total, x.Total), plus(q.More, x.times()), q.Acted || x.Acted
 	q.Amount = lean(q.Amount.Plus(x.Amount))
 	if x.Ended.After(q.Ended) {
 		q.Ended = x.Ended
@@ -303,7 +303,9 @@ func (s *State) fold(playbook string) bool {
 			q.Targets = append(slices.Clone(q.Targets), target)
 		}
 	}
-	s.d.Runs = slices.Delete(s.d.Runs, from, from+1)
+	s.past.in(q)
+	i := slices.Index(s.d.Runs, x)
+	s.d.Runs = slices.Delete(s.d.Runs, i, i+1)
 	return true
 }
 
@@ -333,9 +335,8 @@ func (s *State) applyRemediation(e *api.Entry) error {
 		}
 		b.Ends[e.End]++
 		b.trust(r, e)
-		if q := s.runOf(r.ID); q != nil {
-			q.Ended = e.At
-			s.longest = max(s.longest, q.Ended.Sub(q.At))
+		if q := s.past.byID[r.ID]; q != nil {
+			s.past.change(q, func() { q.Ended = e.At })
 		}
 		inc := s.byID[r.Incident]
 		if inc != nil && r.Plan.next() != "" && (e.End == api.EndNotVerified || e.End == api.EndFailed || e.End == api.EndBlocked) {

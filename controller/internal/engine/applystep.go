@@ -47,8 +47,8 @@ func (s *State) applyStep(e *api.Entry) error {
 		st.intend(e)
 		s.d.Fence = max(s.d.Fence, e.Intent.Fence)
 		s.reserve(r, st, e.Intent.Items, e.Intent.Amount)
-		if run := s.runOf(r.ID); run != nil && q.danger() > api.D0 {
-			run.Acted, run.Total = true, max(run.Total, r.total())
+		if run := s.past.byID[r.ID]; run != nil && q.danger() > api.D0 {
+			s.past.change(run, func() { run.Acted, run.Total = true, max(run.Total, r.total()) })
 		}
 	case api.EntryStepEnded:
 		answered := st.Approved && q.Plan.Control.Ask != nil // a question is done by its yes: nothing is called

@@ -23,19 +23,9 @@ func (s *State) add(r *remediation, items int64, amount api.Money) {
 		return
 	}
 	r.Items, r.Amount = plus(r.Items, items), lean(r.Amount.Plus(amount))
-	if q := s.runOf(r.ID); q != nil {
-		q.Items, q.Amount = plus(q.Items, items), lean(q.Amount.Plus(amount))
+	if q := s.past.byID[r.ID]; q != nil { // nil where it is too old to count
+		s.past.change(q, func() { q.Items, q.Amount = plus(q.Items, items), lean(q.Amount.Plus(amount)) })
 	}
-}
-
-// runOf finds the run of a remediation; nil where it is too old to count.
-func (s *State) runOf(id string) *run {
-	for i := len(s.d.Runs) - 1; i >= 0; i-- {
-		if s.d.Runs[i].ID == id {
-			return &s.d.Runs[i]
-		}
-	}
-	return nil
 }
 
 // reserve counts what an attempt may touch, in place of what the attempt before reserved.
@@ -89,8 +79,26 @@ func lean(m api.Money) api.Money {
 // usage is what the runs that a budget counts have touched or reserved in its time; money in the currencies that it bounds.
 type usage struct {
 	runs, items, total int64
-	amount             api.Money
-	but                string // left out
+	currencies         []string
+	sums               []int64 // in the order of currencies
+}
+
+// spend adds money of a currency, if the budget bounds it.
+func (u *usage) spend(currency string, n int64) {
+	for i, c := range u.currencies {
+		if c == currency {
+			u.sums[i] = plus(u.sums[i], n)
+		}
+	}
+}
+
+// amount is the money as such.
+func (u *usage) amount() api.Money {
+	m := make(api.Money, len(u.sums))
+	for i, c := range u.currencies {
+		m[c] = u.sums[i]
+	}
+	return m
 }
 
 // until is when a run was last able to touch something: now, while it goes on.
@@ -99,21 +107,6 @@ func (q *run) until(now time.Time) time.Time {
 		return now
 	}
 	return q.Ended
-}
-
-// recent calls do for each run that went on after a time, the newest first.
-func (s *State) recent(after time.Time, do func(q *run)) {
-	oldest := after.Add(-s.longest) // what began before this ended in time, or is still under way
-	for _, r := range s.d.Remediations {
-		if r.End == "" && r.Opened.Before(oldest) {
-			oldest = r.Opened
-		}
-	}
-	for i := len(s.d.Runs) - 1; i >= 0 && !s.d.Runs[i].At.Before(oldest); i-- {
-		if q := &s.d.Runs[i]; q.until(s.now).After(after) {
-			do(q)
-		}
-	}
 }
 
 // acts tells whether a run counts for other playbooks: it changed something, or (unless only what is certain counts) it may be
@@ -140,54 +133,102 @@ func (s *State) counts(p *plan, b *api.Budget, q *run, but string) bool {
 	return b.Of == "all" && s.acts(q, but != "")
 }
 
-// used is what counts in a budget, without one remediation's own part.
-func (s *State) used(p *plan, b *api.Budget, but string) usage {
-	u := usage{but: but}
-	currencies := b.Amount.Currencies()
-	sums := make([]int64, len(currencies))
-	s.recent(s.now.Add(-b.Per.Duration), func(q *run) {
-		if !s.counts(p, b, q, but) {
-			return
+// share is a budget's view of the history: the tallies of the runs that it counts, and those under way.
+type share struct {
+	budget  *api.Budget
+	tallies []*tally
+	own     usage // of what is under way, and never leaves the budget by waiting
+	after   time.Time
+}
+
+// counted gathers what counts in a budget, without one remediation's own part.
+func (s *State) counted(p *plan, b *api.Budget, but string) *share {
+	h, x := &s.past, &share{budget: b, after: s.now.Add(-b.Per.Duration)}
+	x.own.currencies = b.Amount.Currencies()
+	x.own.sums = make([]int64, len(x.own.currencies))
+	for _, g := range h.groups[p.Name] {
+		if b.Of != "all" {
+			x.tallies = append(x.tallies, &g.acted)
 		}
-		u.runs, u.items, u.total = plus(u.runs, 1+q.More), plus(u.items, q.Items), max(u.total, q.Total)
-		if len(q.Amount) > 0 {
-			for i, c := range currencies {
-				sums[i] = plus(sums[i], q.Amount[c])
+		if but == "" {
+			x.tallies = append(x.tallies, &g.idle)
+		}
+	}
+	switch b.Of {
+	case "all":
+		x.tallies = append(x.tallies, &h.acted)
+	case "target":
+		h.others(p.Name, p.Targets, func(g *group) { x.tallies = append(x.tallies, &g.acted) })
+	}
+	for _, q := range h.under {
+		if s.counts(p, b, q, but) {
+			x.own.runs, x.own.items, x.own.total = plus(x.own.runs, q.times()), plus(x.own.items, q.Items), max(x.own.total, q.Total)
+			for i, c := range x.own.currencies {
+				x.own.sums[i] = plus(x.own.sums[i], q.Amount[c])
 			}
 		}
-	})
-	if len(currencies) > 0 {
-		u.amount = make(api.Money, len(currencies))
 	}
-	for i, c := range currencies {
-		u.amount[c] = sums[i]
+	return x
+}
+
+// since is what counts of it after a time.
+func (x *share) since(after time.Time) usage {
+	u := x.own
+	u.sums = slices.Clone(u.sums)
+	for _, t := range x.tallies {
+		t.since(after, &u)
 	}
 	return u
 }
 
-// next is when the runs of a usage will have left the budget far enough for ok to pass; the zero time where waiting does not help.
-func (s *State) next(p *plan, b *api.Budget, u usage, ok func(u usage) bool) time.Time {
-	var of []*run
-	s.recent(s.now.Add(-b.Per.Duration), func(q *run) {
-		if s.counts(p, b, q, u.but) {
-			of = append(of, q)
+// used is what counts now.
+func (x *share) used() usage { return x.since(x.after) }
+
+// next is when enough will have left the budget for ok to pass; the zero time where waiting does not help: what is under way is asked
+// about again when it ends. With less touched ok must pass sooner and with less work in progress later.
+func (x *share) next(ok func(u *usage) bool) time.Time {
+	u := x.used()
+	for lo, total := x.after, u.total; ; {
+		at := x.first(lo, func(at time.Time) bool {
+			u := x.since(at)
+			u.total = total
+			return ok(&u)
+		})
+		if at.IsZero() {
+			return at
 		}
-	})
-	slices.SortStableFunc(of, func(x, y *run) int { return x.until(s.now).Compare(y.until(s.now)) })
-	u.amount = u.amount.Plus(nil)
-	for _, q := range of {
-		u.runs, u.items = u.runs-1-q.More, u.items-q.Items
-		for _, c := range b.Amount.Currencies() {
-			u.amount[c] -= q.Amount[c]
+		u := x.since(at)
+		if ok(&u) {
+			return at.Add(x.budget.Per.Duration)
 		}
-		if ok(u) {
-			if q.Ended.IsZero() {
-				return time.Time{} // it goes on: asked again when it ends
+		lo, total = at, u.total // with what left, the share became one of less
+	}
+}
+
+// first finds the first end of a run after lo at which ok passes, by halving; the zero time where there is none.
+func (x *share) first(lo time.Time, ok func(at time.Time) bool) time.Time {
+	var found time.Time
+	for {
+		var middle time.Time
+		most := 0
+		for _, t := range x.tallies {
+			from, to := t.after(lo), len(t.of)
+			if !found.IsZero() {
+				to = t.after(found.Add(-1))
 			}
-			return q.Ended.Add(b.Per.Duration)
+			if to-from > most {
+				most, middle = to-from, t.sums[from+(to-from)/2].at
+			}
+		}
+		switch {
+		case most == 0:
+			return found
+		case ok(middle):
+			found = middle
+		default:
+			lo = middle
 		}
 	}
-	return time.Time{}
 }
 
 // budgetOf says whose runs a budget counts, in words.
@@ -210,22 +251,27 @@ func (s *State) guardBudgets(c *candidate) (*api.Refusal, time.Time) {
 func (s *State) spent(p *plan, but string) *api.Refusal {
 	for i := range p.Limits.Within {
 		b := &p.Limits.Within[i]
-		u := s.used(p, b, but)
-		noRuns := func(u usage) bool { return b.Runs > 0 && u.runs >= b.Runs }
-		noItems := func(u usage) bool { return b.Items > 0 && u.items >= b.Items }
-		noMoney := func(u usage) bool {
-			return len(b.Amount) > 0 && !slices.ContainsFunc(b.Amount.Currencies(), func(c string) bool { return u.amount[c] < b.Amount[c] })
+		x := s.counted(p, b, but)
+		u := x.used()
+		runs := func(u *usage) bool { return b.Runs <= 0 || u.runs < b.Runs }
+		items := func(u *usage) bool { return b.Items <= 0 || u.items < b.Items }
+		money := func(u *usage) bool {
+			left := len(b.Amount) == 0
+			for k, c := range u.currencies {
+				left = left || u.sums[k] < b.Amount[c]
+			}
+			return left
 		}
 		switch {
-		case noRuns(u):
-			return refusal(api.GuardRuns, s.next(p, b, u, func(u usage) bool { return !noRuns(u) }), "%s ran %s in the last %s and the limit is %d",
+		case !runs(&u):
+			return refusal(api.GuardRuns, x.next(runs), "%s ran %s in the last %s and the limit is %d",
 				budgetOf(b), count(u.runs, "time"), b.Per, b.Runs)
-		case noItems(u):
-			return refusal(api.GuardItems, s.next(p, b, u, func(u usage) bool { return !noItems(u) }), "%s touched %s in the last %s and the limit is %d",
+		case !items(&u):
+			return refusal(api.GuardItems, x.next(items), "%s touched %s in the last %s and the limit is %d",
 				budgetOf(b), count(u.items, "item"), b.Per, b.Items)
-		case noMoney(u):
-			return refusal(api.GuardAmount, s.next(p, b, u, func(u usage) bool { return !noMoney(u) }), "%s touched %s in the last %s and the limit is %s",
-				budgetOf(b), u.amount, b.Per, b.Amount)
+		case !money(&u):
+			return refusal(api.GuardAmount, x.next(money), "%s touched %s in the last %s and the limit is %s",
+				budgetOf(b), u.amount(), b.Per, b.Amount)
 		}
 	}
 	return nil
@@ -236,31 +282,31 @@ func (s *State) overBudget(r *remediation, i int, e *api.Estimate) *api.Refusal 
 	name := r.Plan.Steps[i].Name
 	for k := range r.Plan.Limits.Within {
 		b := &r.Plan.Limits.Within[k]
-		u := s.used(r.Plan, b, r.ID)
-		u.items = plus(u.items, r.Items)
-		for _, c := range b.Amount.Currencies() {
-			u.amount[c] = plus(u.amount[c], r.Amount[c])
+		x := s.counted(r.Plan, b, r.ID)
+		x.own.items, x.own.total = plus(x.own.items, r.Items), max(x.own.total, r.total())
+		for i, c := range x.own.currencies {
+			x.own.sums[i] = plus(x.own.sums[i], r.Amount[c])
 		}
-		u.total = max(u.total, r.total())
-		tooMany := func(u usage) bool { return b.Items > 0 && e.Items > 0 && plus(u.items, e.Items) > b.Items }
-		tooMuch := func(u usage) bool { return u.amount.Plus(e.Amount).Exceeds(b.Amount) }
-		share := func(u usage) bool {
-			return b.Share.PPM > 0 && e.Items > 0 && float64(plus(u.items, e.Items)) > b.Share.Ratio()*float64(max(u.total, e.Total))
+		u := x.used()
+		fits := func(u *usage) bool { return b.Items <= 0 || e.Items <= 0 || plus(u.items, e.Items) <= b.Items }
+		affords := func(u *usage) bool { return !u.amount().Plus(e.Amount).Exceeds(b.Amount) }
+		shares := func(u *usage) bool {
+			return b.Share.PPM <= 0 || e.Items <= 0 || float64(plus(u.items, e.Items)) <= b.Share.Ratio()*float64(max(u.total, e.Total))
 		}
 		switch {
-		case tooMany(u):
-			return refusal(api.GuardItems, s.next(r.Plan, b, u, func(u usage) bool { return !tooMany(u) }), "step %s would touch %s, %s touched %d in the last %s, and the limit is %d",
+		case !fits(&u):
+			return refusal(api.GuardItems, x.next(fits), "step %s would touch %s, %s touched %d in the last %s, and the limit is %d",
 				name, count(e.Items, "item"), budgetOf(b), u.items, b.Per, b.Items)
 		case b.Items > 0 && r.Plan.Steps[i].Plan.Action.Counts && u.items >= b.Items:
-			return refusal(api.GuardItems, s.next(r.Plan, b, u, func(u usage) bool { return u.items < b.Items }), "%s touched %s in the last %s, which leaves nothing for step %s",
+			return refusal(api.GuardItems, x.next(func(u *usage) bool { return u.items < b.Items }), "%s touched %s in the last %s, which leaves nothing for step %s",
 				budgetOf(b), count(u.items, "item"), b.Per, name)
-		case tooMuch(u):
-			return refusal(api.GuardAmount, s.next(r.Plan, b, u, func(u usage) bool { return !tooMuch(u) }), "step %s would bring the money that %s touched in the last %s to %s and the limit is %s",
-				name, budgetOf(b), b.Per, u.amount.Plus(e.Amount), b.Amount)
+		case !affords(&u):
+			return refusal(api.GuardAmount, x.next(affords), "step %s would bring the money that %s touched in the last %s to %s and the limit is %s",
+				name, budgetOf(b), b.Per, u.amount().Plus(e.Amount), b.Amount)
 		case b.Share.PPM > 0 && r.Plan.Steps[i].Plan.Action.Counts && e.Items > 0 && e.Total <= 0:
 			return refusal(api.GuardShare, time.Time{}, "nobody can tell which share of the work in progress step %s would touch, and the limit in %s is %s", name, b.Per, b.Share)
-		case share(u):
-			return refusal(api.GuardShare, s.next(r.Plan, b, u, func(u usage) bool { return !share(u) }), "step %s would bring what %s touched in the last %s to %d of %s in progress and the limit is %s",
+		case !shares(&u):
+			return refusal(api.GuardShare, x.next(shares), "step %s would bring what %s touched in the last %s to %d of %s in progress and the limit is %s",
 				name, budgetOf(b), b.Per, plus(u.items, e.Items), count(max(u.total, e.Total), "item"), b.Share)
 		}
 	}
@@ -287,7 +333,7 @@ func (s *State) reservation(r *remediation, i int, e *api.Estimate) (int64, api.
 		if e.Items > 0 || b.Items <= 0 || !r.Plan.Steps[i].Plan.Action.Counts {
 			continue
 		}
-		left := max(0, b.Items-plus(s.used(r.Plan, b, r.ID).items, r.Items))
+		left := max(0, b.Items-plus(s.counted(r.Plan, b, r.ID).used().items, r.Items))
 		if items == 0 || left < items {
 			items = left
 		}
@@ -331,20 +377,34 @@ func (s *State) cooled(p *plan, but string) *api.Refusal {
 	if target <= 0 && all <= 0 || p.Danger <= api.D0 {
 		return nil
 	}
-	var no *api.Refusal
-	s.recent(s.now.Add(-max(target, all)), func(q *run) {
+	for i := len(s.past.under) - 1; i >= 0; i-- {
+		q := s.past.under[i]
 		pause, what := all, "anything"
 		if target > all && overlap(q.Targets, p.Targets) {
 			pause, what = target, "its targets"
 		}
-		if q.ID == but || pause <= 0 || !s.acts(q, but != "") || no != nil && no.Next.IsZero() {
+		if q.ID != but && pause > 0 && s.acts(q, but != "") {
+			return refusal(api.GuardCooldown, time.Time{}, "remediation %s (%s) is under way, and it must have ended for %s before this one acts on %s", q.ID, q.Playbook, api.Duration{Duration: pause}, what)
+		}
+	}
+	var no *api.Refusal
+	ended := func(t *tally, pause time.Duration, what string) {
+		q := t.last()
+		if q == nil || pause <= 0 {
 			return
 		}
-		if q.Ended.IsZero() {
-			no = refusal(api.GuardCooldown, time.Time{}, "remediation %s (%s) is under way, and it must have ended for %s before this one acts on %s", q.ID, q.Playbook, api.Duration{Duration: pause}, what)
-		} else if next := q.Ended.Add(pause); s.now.Before(next) && (no == nil || next.After(no.Next)) {
+		if next := q.Ended.Add(pause); s.now.Before(next) && (no == nil || next.After(no.Next)) {
 			no = refusal(api.GuardCooldown, next, "remediation %s (%s) ended at %s, and the pause before this one acts on %s is %s", q.ID, q.Playbook, q.Ended.Format("15:04:05"), what, api.Duration{Duration: pause})
 		}
-	})
+	}
+	ended(&s.past.acted, all, "anything")
+	if target > all {
+		for _, own := range s.past.groups[p.Name] {
+			if overlap(own.targets, p.Targets) {
+				ended(&own.acted, target, "its targets")
+			}
+		}
+		s.past.others(p.Name, p.Targets, func(g *group) { ended(&g.acted, target, "its targets") })
+	}
 	return no
 }

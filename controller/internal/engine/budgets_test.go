@@ -17,17 +17,14 @@ func TestFoldedRunsStillCount(t *testing.T) {
 	for i := range runs {
 		at := t0.Add(time.Duration(i) * 2 * time.Minute)
 		s.now = at
-		s.d.Runs = append(s.d.Runs, run{ID: fmt.Sprint(i), Playbook: p.Name, At: at})
-		s.kept[p.Name]++
-		s.trimRuns(p, at)
-		q := s.runOf(fmt.Sprint(i))
-		q.Items, q.Amount, q.Ended = 3, api.Money{"EUR": 7}, at.Add(time.Second)
-		s.longest = time.Second
+		q := &run{ID: fmt.Sprint(i), Playbook: p.Name, At: at}
+		s.keep(q)
+		s.past.change(q, func() { q.Items, q.Amount, q.Ended = 3, api.Money{"EUR": 7}, at.Add(time.Second) })
 		if i%500 != 0 && i != runs-1 {
 			continue
 		}
 		exact := int64(min(i+1, 24*30))
-		u := s.used(p, &p.Limits.Within[0], "")
+		u := s.counted(p, &p.Limits.Within[0], "").used()
 		if u.items < 3*exact || u.runs < exact || u.runs > exact+exact/10+2 {
 			t.Fatalf("after %d runs the budget counts %d runs with %d items; want at least %d and %d, and not many more", i+1, u.runs, u.items, exact, 3*exact)
 		}

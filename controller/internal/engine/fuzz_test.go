@@ -92,7 +92,7 @@ func live(t *testing.T, s *State) {
 // TestRestoreGarbage: what is no snapshot is an error that says what to do.
 func TestRestoreGarbage(t *testing.T) {
 	for _, b := range []string{"", "null", "{}", "[]", "\x00\x01", `{"version":2}`, `{"version":1}x`, `{"version":1,"count":-1}`,
-		`{"version":1,"incidents":[null]}`, `{"version":1,"remediations":[{"id":"rem-1"}]}`, `{"version":1,"books":[null]}`,
+		`{"version":1,"incidents":[null]}`, `{"version":1,"remediations":[{"id":"rem-1"}]}`, `{"version":1,"books":[null]}`, `{"version":1,"runs":[null]}`,
 		`{"version":1,"remediations":[{"id":"rem-1","plan":{"steps":[{"name":"a"}]},"steps":[{"state":"calling"}]}]}`} {
 		if s, err := Restore([]byte(b)); err == nil || s != nil {
 			t.Errorf("Restore(%q) = %v, %v; want an error", b, s, err)

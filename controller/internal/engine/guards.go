@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -223,32 +224,24 @@ func (s *State) guardRuns(c *candidate) (*api.Refusal, time.Time) {
 	if rate.N <= 0 {
 		return nil, time.Time{}
 	}
-	n := int64(0)
-	var next time.Time // when so many have left the window that one more fits
-	for i := len(s.d.Runs) - 1; i >= 0 && s.now.Before(s.d.Runs[i].At.Add(rate.Per)); i-- {
-		q := &s.d.Runs[i]
-		if q.Playbook != c.plan.Name {
-			continue
-		}
-		if before := n; before < rate.N && plus(before, 1+q.More) >= rate.N {
-			next = q.At.Add(rate.Per)
-		}
-		n = plus(n, 1+q.More)
+	t := s.past.begun[c.plan.Name]
+	if t == nil {
+		return nil, time.Time{}
 	}
+	all, from := &t.sums[len(t.sums)-1], t.after(s.now.Add(-rate.Per))
+	n := all.runs.over(t.before(from).runs)
 	if n < rate.N {
 		return nil, time.Time{}
 	}
+	// When so many have left the window that one more fits: the last one with which there are N.
+	last := sort.Search(len(t.of), func(i int) bool { return all.runs.over(t.before(i).runs) < rate.N }) - 1
+	next := t.sums[last].at.Add(rate.Per)
 	return refusal(api.GuardRuns, next, "it ran %s in the last %s and its limit is %s", count(n, "time"), api.Duration{Duration: rate.Per}, rate), time.Time{}
 }
 
 // guardCooldown keeps the pauses that the playbook demands, and a least pause before it runs again in one incident.
 func (s *State) guardCooldown(c *candidate) (*api.Refusal, time.Time) {
-	var last, lastHere time.Time
-	s.recent(s.now.Add(-c.plan.Limits.Cooldown.Duration), func(q *run) {
-		if end := q.until(q.At); q.Playbook == c.plan.Name && end.After(last) {
-			last = end
-		}
-	})
+	last, lastHere := s.lastRan(c.plan.Name), time.Time{}
 	here := 0
 	for _, id := range c.inc.Remediations {
 		if r := s.rems[id]; r != nil && r.Plan.Name == c.plan.Name {
@@ -273,6 +266,24 @@ func (s *State) guardCooldown(c *candidate) (*api.Refusal, time.Time) {
 		return refusal(api.GuardCooldown, next, "it ran %s for this incident already, and the least pause before the next is %s", count(int64(here), "time"), api.Duration{Duration: wait}), time.Time{}
 	}
 	return nil, time.Time{}
+}
+
+// lastRan is when a playbook last ended; when it last began where it goes on and that was later. Zero: never.
+func (s *State) lastRan(playbook string) time.Time {
+	var last time.Time
+	for _, g := range s.past.groups[playbook] {
+		for _, q := range []*run{g.acted.last(), g.idle.last()} {
+			if q != nil && q.Ended.After(last) {
+				last = q.Ended
+			}
+		}
+	}
+	for _, q := range s.past.under {
+		if q.Playbook == playbook && q.At.After(last) {
+			last = q.At
+		}
+	}
+	return last
 }
 
 func (s *State) guardCalendar(c *candidate) (*api.Refusal, time.Time) {

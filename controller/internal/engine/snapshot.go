@@ -67,6 +67,11 @@ func (d *durable) check() error {
 			}
 		}
 	}
+	for _, q := range d.Runs {
+		if q == nil {
+			return fmt.Errorf("a run is empty")
+		}
+	}
 	for _, b := range d.Books {
 		if b == nil {
 			return fmt.Errorf("a playbook's record is empty")

@@ -16,9 +16,7 @@ type State struct {
 	byID  map[string]*incident // incidents
 	rems  map[string]*remediation
 	books map[string]*book
-	kept  map[string]int // runs by playbook
-
-	longest time.Duration // of the runs that ended
+	past  history // runs, as sums
 
 	// Volatile: lost in a crash, and safe to lose.
 	now      time.Time
@@ -53,7 +51,7 @@ type durable struct {
 	Incidents    []*incident    `json:"incidents,omitempty"`
 	Remediations []*remediation `json:"remediations,omitempty"`
 	Doubts       []doubt        `json:"doubts,omitempty"`
-	Runs         []run          `json:"runs,omitempty"`
+	Runs         []*run         `json:"runs,omitempty"`
 	Books        []*book        `json:"books,omitempty"`
 	Texts        []recorded     `json:"texts,omitempty"`
 }
@@ -227,13 +225,9 @@ func (s *State) index() {
 	s.open, s.names = map[string]*incident{}, map[string][]string{}
 	s.byID, s.rems = map[string]*incident{}, map[string]*remediation{}
 	s.values, s.verdicts, s.stale = map[string]float64{}, map[string]api.Verdict{}, map[string]bool{}
-	s.sights, s.books, s.kept, s.longest = map[string]time.Time{}, map[string]*book{}, map[string]int{}, 0
+	s.sights, s.books, s.past = map[string]time.Time{}, map[string]*book{}, newHistory(s.d.Runs)
 	for _, b := range s.d.Books {
 		s.books[b.Name] = b
-	}
-	for i := range s.d.Runs {
-		s.kept[s.d.Runs[i].Playbook]++
-		s.longest = max(s.longest, s.d.Runs[i].Ended.Sub(s.d.Runs[i].At))
 	}
 	for _, inc := range s.d.Incidents {
 		s.byID[inc.ID] = inc
