@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"controller/internal/calendar": {"api"},
 	"controller/internal/detect":   {"api", "controller/internal/calendar"},
 	"controller/internal/engine":   {"api", "controller/internal/calendar"},
+	"controller/internal/eventlog": {},
 	"controller/internal/twin": {"api", "controller/internal/calendar", "controller/internal/detect", "controller/internal/engine",
 		"controller/internal/eventlog"},
 	"controller/internal/audit":   {"api"},
