@@ -7,6 +7,8 @@ type Catalog struct {
 	Routes   []TypeInfo   // route drivers of integrations
 	Channels []TypeInfo   // channel drivers of integrations
 
+	Figures []string // what a run of the twin is measured by, in the words that scenarios use
+
 	// ActionParams gives a pointer to a new params struct of an action, for Schema; nil where it takes none.
 	// It may be nil itself.
 	ActionParams func(action string) any
