@@ -256,11 +256,11 @@ func (r *reader) csvRow(fields []string, at places, cases *names) string {
 		end = start
 	}
 	var ok bool
-	if in.start, ok = r.times.micros(start); !ok {
-		return "its start is no time"
-	}
 	if in.end, ok = r.times.micros(end); !ok {
 		return "its end is no time"
+	}
+	if in.start, ok = r.times.micros(start); !ok {
+		return "its start is no time"
 	}
 	if at[3] < 0 || at[4] < 0 {
 		in.transition = field(5) // the row tells one end of an event

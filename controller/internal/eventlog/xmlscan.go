@@ -44,7 +44,7 @@ func (r *reader) nextTag(buf []byte) (tag, []byte, error) {
 			t, ok := splitTag(buf)
 			if !ok {
 				r.line = line
-				return tag{}, buf, r.fail("<%.40s is no tag: this is no XML", buf)
+				return tag{}, buf, r.fail("<%.40s> is no tag: this is no XML", buf)
 			}
 			t.line = line
 			return t, buf, nil
@@ -135,11 +135,11 @@ func (r *reader) tagBytes(buf []byte) ([]byte, error) {
 		part, err := r.in.ReadSlice('>')
 		r.line += bytes.Count(part, []byte{'\n'})
 		buf = append(buf, part...)
-		if err != nil && err != bufio.ErrBufferFull {
-			return buf, r.broken(err)
-		}
 		if len(buf) > tagBytesMax {
 			return buf, r.fail("a tag that ends here or later is longer than 1 MiB: close the quote in it")
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return buf, r.broken(err)
 		}
 		for seen < len(buf) {
 			if quote == 0 {
