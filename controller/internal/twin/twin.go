@@ -49,27 +49,27 @@ type Figure int
 
 // The figures.
 const (
-	Detected  Figure = iota // from the first fault to the first anomaly
-	Acted                   // from the first fault to the first step that changes something
-	Recovered               // from the first fault until nothing was ill any more and the backlog was back to what it was
-	Late                    // items beyond their promise, finished or not
-	Breached                // seconds during which some item was late
-	AtRisk                  // greatest value of the items that waited, in minor units
-	Backlog                 // most items that waited at once
-	Left                    // items unfinished at the end
-	Finished                // items finished
-	Actions                 // steps that changed something
-	Asked                   // questions to people
-	Held                    // times that a guard said no
-	Verified                // remediations that ended verified
-	Unproved                // remediations that ended otherwise
-	Doubled                 // business keys on which an effect happened twice
-	Lost                    // items that are nowhere
-	Disorder                // customers whose items were finished out of order
-	Unapproved              // actions without a valid approval or beyond their mode
-	OverLimit               // actions beyond their limits
-	TwoActors               // two actions on one target at once
-	Figures                 // how many there are
+	Detected   Figure = iota // from the first fault to the first anomaly
+	Acted                    // from the first fault to the first step that changes something
+	Recovered                // from the first fault until nothing was ill any more and the backlog was back to what it was
+	Late                     // items beyond their promise, finished or not
+	Breached                 // seconds during which some item was late
+	AtRisk                   // greatest value of the items that waited, in minor units
+	Backlog                  // most items that waited at once
+	Left                     // items unfinished at the end
+	Finished                 // items finished
+	Actions                  // steps that changed something
+	Asked                    // questions to people
+	Held                     // times that a guard said no
+	Verified                 // remediations that ended verified
+	Unproved                 // remediations that ended otherwise
+	Doubled                  // business keys on which an effect happened twice
+	Lost                     // items that are nowhere
+	Disorder                 // customers whose items were finished out of order
+	Unapproved               // actions without a valid approval or beyond their mode
+	OverLimit                // actions beyond their limits
+	TwoActors                // two actions on one target at once
+	Figures                  // how many there are
 )
 
 // FigureInfo describes a figure for reports and conditions.
