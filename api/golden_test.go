@@ -67,6 +67,7 @@ func testCatalog() Catalog {
 		},
 		Routes:   []TypeInfo{{Name: "haproxy"}, {Name: "http"}},
 		Channels: []TypeInfo{{Name: "slack"}, {Name: "webhook"}},
+		Figures:  testFigures,
 		ActionParams: func(action string) any {
 			switch action {
 			case "failover":

@@ -28,6 +28,12 @@ func (s Set) Validate(cat Catalog) Findings {
 	for i := range s.Calendars {
 		v.calendar(&s.Calendars[i])
 	}
+	for i := range s.Models {
+		v.model(&s.Models[i])
+	}
+	for i := range s.Scenarios {
+		v.scenario(&s.Scenarios[i])
+	}
 	v.dependencyCycles()
 	v.escalationCycles()
 	return v.findings
@@ -49,6 +55,8 @@ type validator struct {
 
 	read    object // the object that doc was read for
 	readDoc *node
+
+	asserts *Assertions // made for the first scenario
 }
 
 func (v *validator) index() {
@@ -73,6 +81,12 @@ func (v *validator) index() {
 	}
 	for i := range s.Calendars {
 		v.name(KindCalendar, s.Calendars[i].Metadata.Name)
+	}
+	for i := range s.Models {
+		v.name(KindModel, s.Models[i].Metadata.Name)
+	}
+	for i := range s.Scenarios {
+		v.name(KindScenario, s.Scenarios[i].Metadata.Name)
 	}
 }
 
