@@ -34,6 +34,7 @@
 //	internal/calendar  business days, cut-offs, freezes
 //	internal/detect    one file per detector; proof.go says when probes have shown enough
 //	internal/engine    the brain: guards.go says no, remediation.go does, unknown.go knows what nobody can tell
+//	internal/eventlog  read.go (CSV and XES in), distance.go (how far apart two logs lie), floor.go (what the past alone would give)
 //	internal/audit     entries to bytes, bytes to a tree, a tree to a signed checkpoint
 //	internal/store     commit.go (one writer), verify.go (what does not fit is named), telemetry.go (roll-ups)
 //	internal/live      schedule.go, loop.go, execute.go

@@ -9,18 +9,27 @@ import (
 // nameBytesMax bounds each name, so that the cap on events bounds memory.
 const nameBytesMax = 512
 
-// span is an event with start and end, before it finds its place in its case, the owner.
-type span struct {
-	owner int32
-	event Event
+// kind says what a row tells.
+type kind int32
+
+const (
+	whole     kind = iota // an event with start and end
+	started               // the start of an event
+	completed             // the completion of an event
+)
+
+// kept is a usable row, 32 bytes of it.
+type kept struct {
+	owner     int32 // the case
+	activity  int32
+	resource  int32
+	kind      kind
+	start     int64 // or the only time there is
+	endOrLine int64 // of a whole event its end, else the line in the file
 }
 
-// mark is the start or the completion of an event, told by a row of its own.
-type mark struct {
-	owner, activity, resource int32
-	complete                  bool
-	at, line                  int64
-}
+// chunk is so many rows that are kept together: a list that grows by chunks needs no room for copies of itself.
+const chunk = 1 << 16
 
 // row is what a file says in one row or event; the strings are only borrowed.
 type row struct {
@@ -29,7 +38,7 @@ type row struct {
 	line                           int
 }
 
-// builder gathers rows in the order of a file and makes a Log of them. The rows lie in two flat lists, which costs less than a slice per case.
+// builder gathers rows in the order of a file and makes a Log of them.
 type builder struct {
 	report     *Report
 	eventsMax  int
@@ -37,8 +46,10 @@ type builder struct {
 	resources  names
 	cases      []string
 	last       []int64 // of each case: the latest start so far
-	spans      []span
-	marks      []mark
+	rows       [][]kept
+	count      int // of rows
+	completed  int // those that tell a completion
+	whole      int // those that tell an event
 }
 
 // names gives each distinct name a number.
@@ -61,12 +72,18 @@ func (n *names) number(b []byte) int32 {
 }
 
 // full says that the cap is reached.
-func (b *builder) full() bool { return len(b.spans)+len(b.marks) >= b.eventsMax }
+func (b *builder) full() bool { return b.count >= b.eventsMax }
 
 func (b *builder) newCase(id string) int32 {
 	b.cases = append(b.cases, id)
 	b.last = append(b.last, -1<<63)
 	return int32(len(b.cases) - 1)
+}
+
+// dropCase takes back the case that was begun last, of which nothing was kept, so that empty traces cost no memory.
+func (b *builder) dropCase() {
+	b.cases = b.cases[:len(b.cases)-1]
+	b.last = b.last[:len(b.last)-1]
 }
 
 // unusable says why a row cannot become an event of a case; empty when it can.
@@ -99,113 +116,112 @@ func (b *builder) add(owner int32, r row) {
 		b.report.Disordered++
 	}
 	b.last[owner] = max(b.last[owner], r.start)
-	if r.transition == nil {
-		b.spans = append(b.spans, span{owner, Event{activity, resource, r.start, r.end}})
-		return
-	}
-	b.marks = append(b.marks, mark{owner, activity, resource, isComplete(r.transition), r.end, int64(r.line)})
-}
-
-// pair joins the n-th start of an activity in a case to its n-th completion, by time; a completion before any start that is left stands for an
-// event of an instant, and a start that is never completed has no end and is left out.
-func (b *builder) pair() {
-	var unfinished []int
-	for _, marks := range byOwner(b.marks, len(b.cases), func(m mark) int32 { return m.owner }) {
-		slices.SortStableFunc(marks, func(x, y mark) int {
-			return cmp.Or(cmp.Compare(x.activity, y.activity), cmp.Compare(x.at, y.at), startFirst(x, y))
-		})
-		var open []mark // starts not yet completed
-		for i, m := range marks {
-			switch {
-			case !m.complete:
-				open = append(open, m)
-			case len(open) > 0:
-				b.spans = append(b.spans, joined(open[0], m))
-				b.report.Paired++
-				open = open[1:]
-			default:
-				b.spans = append(b.spans, joined(m, m))
-			}
-			if i+1 == len(marks) || marks[i+1].activity != m.activity {
-				for _, s := range open {
-					unfinished = append(unfinished, int(s.line))
-				}
-				open = nil
-			}
-		}
-	}
-	slices.Sort(unfinished)
-	for _, line := range unfinished {
-		b.report.skip("started and never completed", line)
-	}
-	b.marks = nil
-}
-
-func joined(start, complete mark) span {
-	resource := complete.resource
-	if resource == None {
-		resource = start.resource
-	}
-	return span{complete.owner, Event{complete.activity, resource, start.at, complete.at}}
-}
-
-func startFirst(x, y mark) int {
+	k := kept{owner, activity, resource, whole, r.start, r.end}
 	switch {
-	case x.complete == y.complete:
-		return 0
-	case y.complete:
-		return -1
+	case r.transition == nil:
+		b.whole++
+	case isComplete(r.transition):
+		k.kind, k.start, k.endOrLine = completed, r.end, int64(r.line)
+		b.completed++
+	default:
+		k.kind, k.start, k.endOrLine = started, r.end, int64(r.line)
 	}
-	return 1
+	if b.count%chunk == 0 {
+		b.rows = append(b.rows, make([]kept, 0, min(b.count, chunk))) // the first one grows
+	}
+	last := &b.rows[len(b.rows)-1]
+	*last = append(*last, k)
+	b.count++
 }
 
 // log puts every event in its place.
 func (b *builder) log() *Log {
-	b.pair()
 	l := &Log{Activities: b.activities.list, Resources: b.resources.list}
-	spans := b.spans
-	b.spans = nil
-	events := make([]Event, 0, len(spans))
-	for i, own := range byOwner(spans, len(b.cases), func(s span) int32 { return s.owner }) {
+	events := make([]Event, 0, b.whole+b.completed)
+	order, ends := b.byCase()
+	var marks []kept
+	var unfinished []int
+	begin := int32(0)
+	for i, end := range ends {
 		from := len(events)
-		for _, s := range own {
-			events = append(events, s.event)
+		marks = marks[:0]
+		for _, at := range order[begin:end] {
+			k := b.rows[at/chunk][at%chunk]
+			if k.kind == whole {
+				events = append(events, Event{k.activity, k.resource, k.start, k.endOrLine})
+			} else {
+				marks = append(marks, k)
+			}
 		}
-		if len(own) == 0 {
-			continue // nothing of it could be used
+		begin = end
+		events, unfinished = b.pair(marks, events, unfinished)
+		if len(events) == from {
+			continue // it has only starts
 		}
 		c := Case{ID: b.cases[i], Events: events[from:len(events):len(events)]}
 		slices.SortStableFunc(c.Events, func(x, y Event) int { return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(x.End, y.End)) })
 		l.Cases = append(l.Cases, c)
 	}
+	b.rows = nil
 	slices.SortStableFunc(l.Cases, func(x, y Case) int { return cmp.Compare(x.Start(), y.Start()) })
+	slices.Sort(unfinished)
+	for _, line := range unfinished {
+		b.report.skip("started and never completed", line)
+	}
 	b.report.Events = len(events)
 	return l
 }
 
-// byOwner groups items by their owner, 0 to owners-1, and keeps their order within each.
-func byOwner[T any](items []T, owners int, owner func(T) int32) [][]T {
-	if len(items) == 0 {
-		return nil
+// byCase gives the numbers of the rows case by case, in the order of the file within each, and where each case ends among them.
+func (b *builder) byCase() (order, ends []int32) {
+	ends = make([]int32, len(b.cases))
+	for _, rows := range b.rows {
+		for _, k := range rows {
+			ends[k.owner]++
+		}
 	}
-	ends := make([]int, owners)
-	for _, item := range items {
-		ends[owner(item)]++
-	}
-	for i := 1; i < owners; i++ {
+	next := make([]int32, len(ends))
+	for i := 1; i < len(ends); i++ {
+		next[i] = ends[i-1]
 		ends[i] += ends[i-1]
 	}
-	grouped := make([]T, len(items))
-	next := make([]int, owners)
-	groups := make([][]T, owners)
-	from := 0
-	for i, end := range ends {
-		next[i], groups[i], from = from, grouped[from:end:end], end
+	order = make([]int32, b.count)
+	for i, rows := range b.rows {
+		for j, k := range rows {
+			order[next[k.owner]] = int32(i*chunk + j)
+			next[k.owner]++
+		}
 	}
-	for _, item := range items {
-		at := &next[owner(item)]
-		grouped[*at] = item
-		*at++
+	return order, ends
+}
+
+// pair joins the n-th start of an activity in a case to its n-th completion, by time; a completion before which no start is left stands for an
+// event of an instant, and a start that is never completed has no end and is left out, its line remembered.
+func (b *builder) pair(marks []kept, events []Event, unfinished []int) ([]Event, []int) {
+	slices.SortStableFunc(marks, func(x, y kept) int {
+		return cmp.Or(cmp.Compare(x.activity, y.activity), cmp.Compare(x.start, y.start), cmp.Compare(x.kind, y.kind))
+	})
+	var open []kept // starts not yet completed
+	for i, m := range marks {
+		switch {
+		case m.kind == started:
+			open = append(open, m)
+		case len(open) > 0:
+			if m.resource == None {
+				m.resource = open[0].resource
+			}
+			events = append(events, Event{m.activity, m.resource, open[0].start, m.start})
+			b.report.Paired++
+			open = open[1:]
+		default:
+			events = append(events, Event{m.activity, m.resource, m.start, m.start})
+		}
+		if i+1 == len(marks) || marks[i+1].activity != m.activity {
+			for _, s := range open {
+				unfinished = append(unfinished, int(s.endOrLine))
+			}
+			open = nil
+		}
 	}
-	return groups
+	return events, unfinished
 }

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
-// EventsMax is the cap on the rows of a log that are kept, unless Options say otherwise: about 400 MB while reading, 120 MB afterwards.
+// EventsMax is the cap on the rows of a log that are kept, unless Options say otherwise: about 0.6 GB while reading and 150 MB afterwards.
 const EventsMax = 5_000_000
 
 // Options say how to read a log. The zero value reads what most tools write.
@@ -43,6 +44,7 @@ func Read(in io.Reader, opts Options) (*Log, Report, error) {
 	if opts.EventsMax == 0 {
 		opts.EventsMax = EventsMax
 	}
+	opts.EventsMax = min(opts.EventsMax, math.MaxInt32) // rows are numbered in 32 bits
 	if opts.Zone == nil {
 		opts.Zone = time.UTC
 	}

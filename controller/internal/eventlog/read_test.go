@@ -69,7 +69,7 @@ func TestReadXES(t *testing.T) {
 
 func TestReportOfXES(t *testing.T) {
 	var doc bytes.Buffer
-	doc.WriteString("<log>\n<event/>\n<trace><string key='concept:name' value='1'/>\n")
+	doc.WriteString("<log>\n<event/><list><trace><event></event></trace></list>\n<trace><string key='concept:name' value='1'/>\n")
 	for _, at := range []string{"2024-01-01T10:00:00Z", "2024-01-01T09:00:00Z", "2024-13-01T09:00:00Z"} {
 		fmt.Fprintf(&doc, "<event><string key='concept:name' value='a'/><date key='time:timestamp' value='%s'/></event>\n", at)
 	}
@@ -79,8 +79,8 @@ func TestReportOfXES(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkLog(t, l, report)
-	want := Report{Format: "xes", Rows: 6, Events: 2, Disordered: 1, EmptyTraces: 1, Skipped: []Skip{
-		{"it stands outside any trace", 1, []int{2}},
+	want := Report{Format: "xes", Rows: 7, Events: 2, Disordered: 1, EmptyTraces: 1, Skipped: []Skip{
+		{"it stands outside any trace", 2, []int{2, 2}},
 		{"its time:timestamp is no time", 1, []int{6}},
 		{"it is not UTF-8, or names a character that XML does not know", 2, []int{7, 8}},
 	}}
@@ -191,6 +191,8 @@ func TestReadErrors(t *testing.T) {
 		{"no tag", "<log>< >", "x:1: < > is no tag"},
 		{"deep", "<log>" + strings.Repeat("<list>", 100), "x:1: elements nest deeper than 64"},
 		{"long tag", "<log><event a='" + strings.Repeat("x", 1<<20+1), "longer than 1 MiB"},
+		{"two logs", "<log></log>\n<!-- -->\n<log></log>", "x:3: a tag follows the end of the log"},
+		{"text at the end", "<log></log>\nlog", `x:2: "log" follows the end of the log`},
 		{"no events", "<log><trace></trace></log>", "x: none of its 0 rows could be used"},
 		{"too many in XES", "<log><trace>\n" + strings.Repeat(event+"\n", 1001), "x:1002: the log has more than 1000 events"},
 	} {

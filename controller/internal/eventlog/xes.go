@@ -16,6 +16,7 @@ type xes struct {
 	traces int
 	owner  int32 // the case of the open trace
 	rows   int   // events of the open trace
+	before int   // rows kept of the traces before
 	event  xesEvent
 }
 
@@ -52,18 +53,27 @@ func (r *reader) readXES() error {
 	}
 }
 
-// drain reads what follows the log, so that damage there is noticed too.
+// drain reads what follows the log, so that damage there is noticed too, and nothing more than comments is passed over.
 func (x *xes) drain() error {
 	for {
-		_, err := x.in.ReadSlice('\n')
-		switch err {
-		case nil:
-			x.line++
-		case bufio.ErrBufferFull:
-		case io.EOF:
-			return nil
-		default:
+		part, err := x.in.ReadSlice('<')
+		x.line += bytes.Count(part, []byte{'\n'})
+		if err != nil && err != bufio.ErrBufferFull && err != io.EOF {
 			return x.broken(err)
+		}
+		if text := bytes.TrimSpace(bytes.TrimSuffix(part, []byte{'<'})); len(text) > 0 {
+			return x.fail("%.40q follows the end of the log: a file holds one log", text)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			continue
+		}
+		if skipped, err := x.skipOther(); err != nil {
+			return err
+		} else if !skipped {
+			return x.fail("a tag follows the end of the log: a file holds one log")
 		}
 	}
 }
@@ -107,11 +117,11 @@ func (x *xes) begin(t tag) error {
 		return x.fail("the file begins with <%.40s> and not with <log>: this is no XES", t.name)
 	case name == "trace" && x.within("log"):
 		x.traces++
-		x.owner, x.rows = x.newCase(""), 0
-	case name == "event" && x.within("log"):
+		x.owner, x.rows, x.before = x.newCase(""), 0, x.count
+	case name == "event" && !x.within("log", "trace"):
 		x.out.Rows++
 		x.out.skip("it stands outside any trace", t.line)
-	case name == "event" && x.within("log", "trace"):
+	case name == "event":
 		e := &x.event
 		*e = xesEvent{t.line, e.activity[:0], e.resource[:0], e.transition[:0], e.at[:0], e.startsAt[:0], false}
 	case x.within("log", "trace"):
@@ -194,7 +204,10 @@ func (x *xes) end(t tag) error {
 		if x.rows == 0 {
 			x.out.EmptyTraces++
 		}
-		if x.cases[x.owner] == "" {
+		switch {
+		case x.count == x.before:
+			x.dropCase()
+		case x.cases[x.owner] == "":
 			x.cases[x.owner] = fmt.Sprintf("trace %d", x.traces)
 		}
 	}

@@ -19,7 +19,7 @@ type tag struct {
 	line       int    // where it begins
 }
 
-// nextTag goes to the next tag, past text, comments and declarations. It takes as much of XML as XES needs, and reads about ten times as fast as
+// nextTag goes to the next tag, past text, comments and declarations. It takes as much of XML as XES needs, and reads four times as fast as
 // encoding/xml; bytes that are not UTF-8 pass, so that they cost one event and not the whole file.
 func (r *reader) nextTag(buf []byte) (tag, []byte, error) {
 	for {
@@ -27,32 +27,39 @@ func (r *reader) nextTag(buf []byte) (tag, []byte, error) {
 			return tag{}, buf, err
 		}
 		line := r.line
-		lead, err := r.in.Peek(1)
-		if err != nil {
-			return tag{}, buf, r.broken(err)
-		}
-		switch lead[0] {
-		case '!':
-			err = r.skipDeclaration()
-		case '?':
-			err = r.instruction()
-		default:
-			buf, err = r.tagBytes(buf[:0])
-			if err != nil {
-				return tag{}, buf, err
-			}
-			t, ok := splitTag(buf)
-			if !ok {
-				r.line = line
-				return tag{}, buf, r.fail("<%.40s> is no tag: this is no XML", buf)
-			}
-			t.line = line
-			return t, buf, nil
-		}
+		skipped, err := r.skipOther()
 		if err != nil {
 			return tag{}, buf, err
 		}
+		if skipped {
+			continue
+		}
+		if buf, err = r.tagBytes(buf[:0]); err != nil {
+			return tag{}, buf, err
+		}
+		t, ok := splitTag(buf)
+		if !ok {
+			r.line = line
+			return tag{}, buf, r.fail("<%.40s> is no tag: this is no XML", buf)
+		}
+		t.line = line
+		return t, buf, nil
 	}
+}
+
+// skipOther skips what begins with a < that was just read, unless it is a tag.
+func (r *reader) skipOther() (skipped bool, err error) {
+	lead, err := r.in.Peek(1)
+	if err != nil {
+		return false, r.broken(err)
+	}
+	switch lead[0] {
+	case '!':
+		return true, r.skipDeclaration()
+	case '?':
+		return true, r.instruction()
+	}
+	return false, nil
 }
 
 // skipPast reads until end has been read; before, when given, must stand right before it.
