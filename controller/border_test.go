@@ -47,6 +47,9 @@ var planted = map[string]string{
 	"heartbeat's card":        "5105105105105100",
 	"plain channel password":  "smtpPassw0rd881",
 	"customer, personal":      "customer-ann-example-10042",
+	"customer of a resolve":   "customer/bob example&10043",
+	"customer of a requeue":   "customer-cid-example-10044",
+	"poison of a requeue":     "customer-dan-example-10045",
 	"card in broken settings": "4000056655665556",
 }
 
@@ -65,6 +68,10 @@ func leaky(t *testing.T) string {
 		case "/well":
 			must(t, json.NewEncoder(w).Encode(map[string]string{"state": "well"}))
 		default:
+			if key, is := strings.CutPrefix(r.URL.Path, "/captures/"); is {
+				must(t, json.NewEncoder(w).Encode(map[string]string{"state": "leak-capture " + key}))
+				return
+			}
 			http.Error(w, say, http.StatusUnprocessableEntity)
 		}
 	}))
@@ -159,6 +166,35 @@ spec:
 ---
 apiVersion: backstay.dev/v1alpha1
 kind: Playbook
+metadata: {name: settle}
+spec:
+  mode: auto
+  on: {anomaly: customers/high}
+  steps:
+    - name: ask
+      do: resolve
+      with:
+        personal: true
+        integration: shop
+        unknown: {integration: books, query: "select name as key, 'main' as endpoint, 1 as at from captures"}
+        lookup: {path: "/captures/{key}", pick: state, happened: [well]}
+        settle: {integration: books, statement: "update captures set name = name where name = ?", args: [key]}
+  otherwise: stop
+---
+apiVersion: backstay.dev/v1alpha1
+kind: Playbook
+metadata: {name: again}
+spec:
+  mode: auto
+  on: {anomaly: job/down}
+  steps:
+    - {name: once, do: requeue, with: {personal: true, integration: books, table: tasks, claimed: claimed, olderThan: 1m, attempts: 1}}
+    - {name: twice, do: requeue, with: {personal: true, integration: books, table: tasks, claimed: claimed, olderThan: 1m, attempts: 1}}
+    - {name: locked, do: requeue, with: {personal: true, integration: books, table: outbox, claimed: claimed, olderThan: 1m}}
+  otherwise: stop
+---
+apiVersion: backstay.dev/v1alpha1
+kind: Playbook
 metadata: {name: asked}
 spec:
   mode: approve
@@ -180,6 +216,12 @@ func TestNothingLeaks(t *testing.T) {
 	must(t, err)
 	for _, statement := range []string{"create table debts (name text, owed int)", "create table customers (name text, owed int)", "create table cards (number text, note text)",
 		"insert into debts values ('leak-row', 9), ('" + planted["card as a row's key"] + "', 9)", "insert into customers values ('" + planted["customer, personal"] + "', 9)",
+		"create table captures (name text)", "insert into captures values ('" + planted["customer of a resolve"] + "'), ('" + planted["customer, personal"] + "')",
+		// What was given back is stuck again, and more with it, so that the next step finds poison; the outbox cannot be changed at all.
+		"create table tasks (id text, claimed int)", "insert into tasks values ('" + planted["poison of a requeue"] + "', 1)",
+		"create trigger again after update on tasks begin update tasks set claimed = 1 where id = new.id; insert into tasks values ('another', 1); end",
+		"create table outbox (id text, claimed int)", "insert into outbox values ('" + planted["customer of a requeue"] + "', 1)",
+		"create trigger locked before update on outbox begin select raise(abort, 'leak-outbox " + planted["customer of a requeue"] + "'); end",
 		"insert into cards values ('leak-sql " + planted["card of an SQL error"] + "', '{}')"} {
 		_, err := db.Exec(statement)
 		must(t, err)
@@ -195,12 +237,12 @@ func TestNothingLeaks(t *testing.T) {
 	var remediations []api.Remediation
 	waitFor(t, func() bool {
 		r.get(t, "/api/v1/remediations", &remediations)
-		ended, asked := false, false
+		ended, asked := map[string]bool{}, false
 		for _, m := range remediations {
-			ended = ended || m.Playbook == "mend" && m.End != ""
+			ended[m.Playbook] = ended[m.Playbook] || m.End != ""
 			asked = asked || m.Playbook == "asked" && m.Asked != ""
 		}
-		return ended && asked
+		return ended["mend"] && ended["settle"] && ended["again"] && asked
 	})
 	for _, m := range remediations {
 		if m.Playbook == "asked" {
@@ -234,15 +276,19 @@ func TestNothingLeaks(t *testing.T) {
 	for _, out := range outputs {
 		everything += string(out.data)
 	}
-	for _, mark := range []string{"leak-json", "leak-mend", "leak-row", "leak-beat", "leak-decision", "leak-pause", "leak-config", "leak-sql", "xxxxxxxxxxxx1111", "p:"} {
+	for _, mark := range []string{"leak-json", "leak-mend", "leak-row", "leak-beat", "leak-decision", "leak-pause", "leak-config", "leak-sql", "leak-capture", "leak-outbox", "poison", "xxxxxxxxxxxx1111", "p:"} {
 		if !strings.Contains(everything, mark) {
 			t.Errorf("%q is nowhere: that input did not come through, so nothing was tested of it", mark)
 		}
 	}
-	hash, err := AuditPersonal(filepath.Join(dir, "data"), planted["customer, personal"])
-	must(t, err)
-	if !strings.Contains(everything, "customers/high") || !strings.Contains(everything, hash) {
-		t.Errorf("the customer cannot be followed by %s", hash)
+	// People can be followed all the same: one from what a probe saw to what an action did.
+	for _, by := range []struct{ who, said string }{{"customer, personal", "customers/high"}, {"customer, personal", "%s at main: look-up says leak-capture %s"},
+		{"customer of a resolve", "%s at main: look-up says leak-capture %s"}, {"customer of a requeue", "leak-outbox %s"}, {"poison of a requeue", "[%s]"}} {
+		hash, err := AuditPersonal(filepath.Join(dir, "data"), planted[by.who])
+		must(t, err)
+		if said := strings.ReplaceAll(by.said, "%s", hash); !strings.Contains(everything, hash) || !strings.Contains(everything, said) {
+			t.Errorf("the %s cannot be followed by %s: nothing says %q", by.who, hash, said)
+		}
 	}
 }
 

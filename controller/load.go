@@ -40,6 +40,7 @@ func newLoader(hands playbooks.Env) *loader {
 	l.set.Store(&api.Set{})
 	l.eyes.Integration = l.integration
 	l.eyes.Secret, l.hands.Secret = l.border.resolve, l.border.resolve
+	l.hands.Personal = l.border.personal
 	return l
 }
 

@@ -3,6 +3,7 @@ package controller_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -101,6 +102,9 @@ func rabbitEnv(amqpURL, management string) *playbooks.Env {
 		Integrations: func() []api.Integration { return []api.Integration{broker} },
 		Secret:       func(s api.Secret) (string, error) { return s.Text, nil },
 		HTTP:         playbooks.NewOutbound(),
+		Personal: func(key string) string {
+			return fmt.Sprintf("p:%x", sha256.Sum256([]byte("key of the folder "+key)))[:18]
+		},
 	}
 }
 

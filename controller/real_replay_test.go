@@ -75,6 +75,44 @@ func TestReplayIsKilledAtFullSpeed(t *testing.T) {
 	}
 }
 
+// A replay marked personal loses and doubles nothing when it is killed, and its ledger names nobody; neither does one that is marked
+// between two attempts, or no longer is.
+func TestReplayPersonalOverKills(t *testing.T) {
+	for _, switched := range []bool{false, true} {
+		d := newDeadLetters(t, rig.RabbitMQ(t), "classic", nil)
+		d.fill(600, 0)
+		d.job.Params["canary"], d.job.Params["batch"], d.job.Params["rate"] = []int{}, 10, "1000/s"
+		a := d.consume("captures")
+		for kills := range 10 {
+			d.job.Params["personal"] = !switched || kills%2 == 0
+			cmd, stdout, stderr := d.start()
+			if want := 50 * (kills + 1); !a.wait(want, 30*time.Second) {
+				t.Fatalf("only %d of %d arrived: %s%s", a.count(), want, stdout, stderr)
+			}
+			cmd.Process.Kill()
+			if cmd.Wait() == nil {
+				t.Fatalf("the child ended by itself after %d kills", kills)
+			}
+		}
+		wants(t, d.run(), api.ResultDone, map[string]string{"replayed": "600", "quarantined": "0", "in doubt": "0", "left": "0"})
+		a.exactly(t, 600)
+		if switched {
+			continue
+		}
+		d.reconciled(map[string]int64{"done": 600})
+		l, err := openLedger(d.job.Ledger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named, all := 0, 0
+		err = l.db.QueryRow(`select count(*), sum(key || hash || note like '%m-%' or key not like 'p:%' and scope not like '%/notes') from ledger`).Scan(&all, &named)
+		if err != nil || all < 600 || named > 0 {
+			t.Errorf("%d of %d lines of the ledger name a message: %v", named, all, err)
+		}
+		l.db.Close()
+	}
+}
+
 // Twins have no message id and the same payload: they cannot be told apart, and none may be lost or doubled.
 func TestReplayKeepsTwinsApartOverKills(t *testing.T) {
 	d := newDeadLetters(t, rig.RabbitMQ(t), "classic", nil)

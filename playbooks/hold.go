@@ -18,7 +18,7 @@ const heldMax = 5000
 type holdParams struct {
 	Integration string          `json:"integration" rule:"required,name" doc:"The database, or the HTTP API, that has the flag."`
 	Endpoint    string          `json:"endpoint,omitempty" doc:"Its endpoint; the first when left out."`
-	Keys        []string        `json:"keys,omitempty" doc:"The items, by key. Give this or query; release of a hold's own items needs neither in SQL."`
+	Keys        []string        `json:"keys,omitempty" doc:"The items, by key. Give this or query; release of a hold's own items needs neither in SQL. Keys stand in the log as they are, because undo needs them; where they would name people, choose a column that does not."`
 	Query       string          `json:"query,omitempty" doc:"SQL that selects the items: column key, and amount (minor units) with currency where money counts."`
 	SQL         *sqlFlagParams  `json:"sql,omitempty" doc:"The flag is a column. Give this or http."`
 	HTTP        *httpFlagParams `json:"http,omitempty" doc:"The flag is set by an HTTP API, item by item."`

@@ -29,6 +29,7 @@ type RequeueParams struct {
 	OrderBy     string          `json:"orderBy,omitempty" doc:"The column of what must stay in order: a row that is left holds back all later ones with the same value."`
 	Limit       int64           `json:"limit,omitempty" rule:"min=1,max=10000" default:"1000" doc:"Most rows one step takes."`
 	Attempts    int64           `json:"attempts,omitempty" rule:"min=1,max=100" default:"3" doc:"A row that was requeued this often is poison: it is left and reported."`
+	Personal    bool            `json:"personal,omitempty" doc:"The ids of the rows name people: facts, texts and the ledger hold keyed hashes of them, the same as those of a probe marked personal."`
 	Wake        string          `json:"wake,omitempty" doc:"A PostgreSQL channel to notify, for workers that listen."`
 }
 
@@ -51,6 +52,7 @@ type requeueRun struct {
 	env          *Env
 	p            RequeueParams
 	stuck, ready any
+	names        namer
 }
 
 func buildRequeue(step api.Step, params any, env *Env) (Runner, api.StepPlan, error) {
@@ -89,13 +91,16 @@ func buildRequeue(step api.Step, params any, env *Env) (Runner, api.StepPlan, er
 	if _, err := env.integration(p.Integration); err != nil {
 		return nil, plan, err
 	}
-	return r, plan, nil
+	var err error
+	r.names, err = env.namer(p.Personal)
+	return r, plan, err
 }
 
 // stuckRow is one row that is stuck for long enough.
 type stuckRow struct {
 	id, since any
-	name      string // the id as text
+	key       string // the id as text
+	name      string // what it is called in texts and the ledger
 	order     string
 	times     int64 // requeued before
 }
@@ -142,19 +147,20 @@ func (r *requeueRun) find(ctx context.Context, db *database, tx *sql.Tx, most in
 	text, args := r.query(db, most > 0)
 	t, err := readRows(ctx, tx, text, requeueScanMax, args...)
 	if err != nil {
-		return found, err
+		return found, r.names.reading(err)
 	}
 	held := map[string]bool{}
 	for _, v := range t.values {
 		found.all++
-		row := stuckRow{id: v[0], since: v[1], name: fmt.Sprint(v[0]), order: fmt.Sprint(v[2])}
+		row := stuckRow{id: v[0], since: v[1], key: fmt.Sprint(v[0]), order: fmt.Sprint(v[2])}
+		row.name = r.names.name(row.key)
 		age, err := rowAge(v[1], v[3])
 		if err != nil {
 			return found, fmt.Errorf("row %s: column %s: %w", row.name, r.p.Since, err)
 		}
 		take := age >= r.p.OlderThan.Duration && !held[row.order] && (most == 0 || int64(len(found.take)) < most)
 		if take {
-			if row.times, err = r.times(ctx, row.name); err != nil {
+			if row.times, err = r.times(ctx, row.key); err != nil {
 				return found, err
 			}
 			if row.times >= r.p.Attempts {
@@ -172,8 +178,8 @@ func (r *requeueRun) find(ctx context.Context, db *database, tx *sql.Tx, most in
 }
 
 // times is how often a row was requeued before.
-func (r *requeueRun) times(ctx context.Context, name string) (int64, error) {
-	row, err := r.env.Ledger.Get(ctx, r.scope(), name)
+func (r *requeueRun) times(ctx context.Context, key string) (int64, error) {
+	row, err := r.names.row(ctx, r.env.Ledger, r.scope(), "", key)
 	if err != nil {
 		return 0, fmt.Errorf("read the ledger: %w", err)
 	}
@@ -272,6 +278,11 @@ func (r *requeueRun) Run(ctx context.Context, call Call) api.Outcome {
 		out.Facts = append(out.Facts, api.Fact{Name: "poison", Value: cut(fmt.Sprint(found.poison), 1000)})
 	}
 	if out.Result != api.ResultDone {
+		keys := make([]string, len(found.take))
+		for i, row := range found.take {
+			keys[i] = row.key
+		}
+		out.Text = r.names.veil(keys)(out.Text)
 		return out
 	}
 	out.Items = result.rows

@@ -91,7 +91,8 @@ type Env struct {
 	Secret       func(api.Secret) (string, error)
 	HTTP         *http.Client // the outbound client: retries within one attempt, a circuit breaker per target; see NewOutbound
 	Ledger       Ledger
-	Commands     []string // executables that restart may run: absolute paths
+	Commands     []string                // executables that restart may run: absolute paths
+	Personal     func(key string) string // hashes a key that names a person, as probes marked personal do; nil: no step can be marked
 }
 
 // Ledger remembers what was done to each item, durably, so that a crash in the middle of a batch repeats nothing.

@@ -31,6 +31,7 @@ type ReplayParams struct {
 	OrderBy     string       `json:"orderBy,omitempty" doc:"What must stay in order: header:NAME, body:PATH or routing-key. A message that is left or quarantined holds back all later ones with the same value."`
 	AmountFrom  string       `json:"amountFrom,omitempty" doc:"Path in the JSON body to the amount, an integer in minor units. Needed where the playbook limits money."`
 	Currency    string       `json:"currency,omitempty" doc:"The amounts' currency, such as EUR; or body:PATH."`
+	Personal    bool         `json:"personal,omitempty" doc:"The message ids, or what orderBy names, name people: facts and the ledger hold keyed hashes of them, the same as those of a probe marked personal, and of the payload. The messages themselves stay as they are."`
 	Idle        bool         `json:"idle,omitempty" doc:"Replay even while nobody consumes TO; the canary then proves little."`
 }
 
@@ -51,6 +52,7 @@ type replayRun struct {
 	rabbit  rabbit
 	p       ReplayParams
 	timeout time.Duration
+	names   namer
 }
 
 func buildReplay(step api.Step, params any, env *Env) (Runner, api.StepPlan, error) {
@@ -69,7 +71,8 @@ func buildReplay(step api.Step, params any, env *Env) (Runner, api.StepPlan, err
 	if err != nil {
 		return nil, plan, err
 	}
-	return &replayRun{b, p, step.Timeout.Duration}, plan, nil
+	names, err := env.namer(p.Personal)
+	return &replayRun{b, p, step.Timeout.Duration, names}, plan, err
 }
 
 // check refuses what cannot work.

@@ -28,7 +28,10 @@ const (
 // letter is one dead letter as delivered.
 type letter struct {
 	amqp.Delivery
+	id       string // the message's, or something that stands for it
 	mark     string // this occurrence: message id, hash and replay count
+	key      string // its line in the ledger, which is its mark
+	was      string // its mark before the step was marked personal, or while it was; "" where there was none
 	hash     string // of the payload
 	replays  int64
 	ours     bool // this run replayed it before, and it came back
@@ -37,6 +40,7 @@ type letter struct {
 	amount   api.Money
 	badMoney bool // it has no amount that can be read
 	reason   string
+	called   string    // its name, where the step is marked personal
 	died     time.Time // last; zero where the broker did not say
 }
 
@@ -58,7 +62,9 @@ func (p ReplayParams) read(d amqp.Delivery, run string) letter {
 		more := sha256.Sum256(fmt.Appendf(nil, "%x\x00%s\x00%s\x00%d\x00%s\x00%v", sum, d.CorrelationId, d.Type, d.Timestamp.Unix(), l.reason, death["routing-keys"]))
 		id = "?" + hex.EncodeToString(more[:8])
 	}
+	l.id = id
 	l.mark = id + "|" + l.hash + "|" + strconv.FormatInt(l.replays, 10)
+	l.key = l.mark
 	if p.OrderBy != "" {
 		if source, err := parseSource(p.OrderBy); err == nil {
 			l.order, l.ordered = source.of(l, death)
@@ -70,11 +76,39 @@ func (p ReplayParams) read(d amqp.Delivery, run string) letter {
 	return l
 }
 
+// take reads a delivery and gives it the names that the step demands. A message that was under way when the step was marked, or was
+// replayed before, is known by what it was called then.
+func (w *replaying) take(d amqp.Delivery) letter {
+	l := w.p.read(d, w.call.Key)
+	if w.names.hash == nil || !w.names.personal && !w.hashed {
+		return l
+	}
+	id := l.id
+	if l.named() {
+		id = l.MessageId
+	}
+	hash := w.names.hash(l.hash)
+	mark := w.names.hash(id) + "|" + hash + "|" + strconv.FormatInt(l.replays, 10)
+	if !w.names.personal {
+		l.was = mark
+		return l
+	}
+	l.was, l.mark, l.key, l.hash = l.mark, mark, mark, hash
+	l.called = w.names.hash(id)
+	if l.ordered {
+		l.order = w.names.hash(l.order)
+	}
+	return l
+}
+
 // named tells whether the producer gave the message an id, so that seeing it twice means something.
 func (l letter) named() bool { return l.MessageId != "" }
 
 // name is what people call the message.
 func (l letter) name() string {
+	if l.called != "" {
+		return l.called
+	}
 	if l.MessageId != "" {
 		return cut(l.MessageId, 64)
 	}

@@ -64,6 +64,7 @@ type replaying struct {
 	cameBack int64
 	moved    int64
 	moving   time.Duration
+	hashed   bool // the ledger of this queue has names that are hashes
 }
 
 // begin reads what earlier attempts of the same call did, and what was under way.
@@ -75,11 +76,33 @@ func (r *replayRun) begin(ctx context.Context, call Call) (*replaying, error) {
 	if err := w.load(ctx, w.runRow(), &w.progress); err != nil {
 		return nil, err
 	}
-	return w, w.load(ctx, flightRow, &w.flight)
+	if err := w.load(ctx, flightRow, &w.flight); err != nil {
+		return nil, err
+	}
+	return w, w.naming(ctx)
+}
+
+// naming finds out whether some messages are known by hashes; it notes so before the first one is.
+func (w *replaying) naming(ctx context.Context) error {
+	row, err := w.rabbit.env.Ledger.Get(ctx, w.notes(), hashedRow)
+	if err != nil {
+		return fmt.Errorf("read the replay ledger: %w", err)
+	}
+	if w.hashed = row.State != ""; w.hashed || !w.names.personal {
+		return nil
+	}
+	if err := w.rabbit.env.Ledger.Put(ctx, LedgerRow{Scope: w.notes(), Key: hashedRow, State: "note", Run: w.call.Remediation + "/" + w.call.Step, At: time.Now().UTC()}); err != nil {
+		return fmt.Errorf("write the replay ledger: %w", err)
+	}
+	w.hashed = true
+	return nil
 }
 
 // The rows beside those of the messages live in a scope of their own, so that the counts of the messages stay true.
-const flightRow = "under-way"
+const (
+	flightRow = "under-way"
+	hashedRow = "hashed"
+)
 
 func (w *replaying) runRow() string { return "run/" + w.call.Key }
 
@@ -124,7 +147,7 @@ func (w *replaying) save(ctx context.Context, rows []LedgerRow) error {
 // row is a message's line in the ledger. A message without an id of its own shares its mark with its twins, so its line
 // carries a number of the run.
 func (w *replaying) row(m move, state string) LedgerRow {
-	key := m.mark
+	key := m.key
 	if !m.named() {
 		key += fmt.Sprintf("|%s#%d", w.call.Key, w.progress.Taken)
 	}

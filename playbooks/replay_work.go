@@ -200,7 +200,7 @@ func (s *session) gather(ctx context.Context, most int, which phase) ([]move, er
 			break
 		}
 		s.seen++
-		m, taken, err := s.judge(ctx, s.p.read(d, s.call.Key), which)
+		m, taken, err := s.judge(ctx, s.take(d), which)
 		if err != nil {
 			return nil, err
 		}
@@ -239,6 +239,11 @@ func (s *session) overMoney(batch []move, m move) bool {
 func (s *session) judge(ctx context.Context, l letter, which phase) (move, bool, error) {
 	if l.ours {
 		s.back++
+	}
+	if l.was != "" {
+		if _, before := s.flight.open(l.was); before || len(s.receipts[l.was]) > 0 {
+			l.mark = l.was // under way since then
+		}
 	}
 	under, open := s.flight.open(l.mark)
 	if len(s.receipts[l.mark]) > 0 && (!open || under.Boot == s.boot) {
@@ -293,7 +298,10 @@ func (s *session) hold(l letter) {
 // seenBefore asks the ledger. A person may put a quarantined message back by hand: it carries the reason for its quarantine
 // and is judged anew.
 func (s *session) seenBefore(ctx context.Context, l letter) (bool, error) {
-	row, err := s.rabbit.env.Ledger.Get(ctx, s.scope(), l.mark)
+	row, err := s.rabbit.env.Ledger.Get(ctx, s.scope(), l.key)
+	if err == nil && row.State == "" && l.was != "" {
+		row, err = s.rabbit.env.Ledger.Get(ctx, s.scope(), l.was)
+	}
 	if err != nil {
 		return false, fmt.Errorf("read the replay ledger: %w", err)
 	}

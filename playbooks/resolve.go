@@ -19,6 +19,7 @@ type resolveParams struct {
 	Settle      settleParams  `json:"settle" rule:"required" doc:"What to write down about work that did happen."`
 	Retry       *retryParams  `json:"retry,omitempty" doc:"Allows one repeat with the same key at the same endpoint, for work that definitely did not happen. Without it such work is only reported."`
 	Void        *settleParams `json:"void,omitempty" doc:"What to write down about work that definitely did not happen, where it is not to be repeated. Give this or retry."`
+	Personal    bool          `json:"personal,omitempty" doc:"The keys of the work name people: facts, texts and the ledger hold keyed hashes of them, the same as those of a probe marked personal. The endpoint, settle and retry still get the true key."`
 	Most        int           `json:"most,omitempty" rule:"min=1,max=5000" default:"500" doc:"Most pieces of work in one run; the oldest listed come first, the others wait for the next run."`
 }
 
@@ -57,7 +58,11 @@ var resolve = Action{
 		if err := errors.Join(p.Unknown.check(env), p.Lookup.check(), p.Settle.check(env), p.checkRetry(env)); err != nil {
 			return nil, api.StepPlan{}, err
 		}
-		r := &resolveRun{env: env, p: *p, in: in, scope: "resolve/" + p.Integration}
+		names, err := env.namer(p.Personal)
+		if err != nil {
+			return nil, api.StepPlan{}, err
+		}
+		r := &resolveRun{env: env, p: *p, in: in, scope: "resolve/" + p.Integration, names: names}
 		return r, planOf(step, resolveInfo, "integration/"+p.Integration, "in-doubt/"+p.Integration), nil
 	},
 }
@@ -131,6 +136,7 @@ type resolveRun struct {
 	p     resolveParams
 	in    api.Integration
 	scope string
+	names namer
 }
 
 // The states of a piece of work in the ledger. Only the first two allow a retry later.
@@ -180,12 +186,12 @@ func (r *resolveRun) Run(ctx context.Context, call Call) (out api.Outcome) {
 	items, amount := int64(0), api.Money(nil)
 	for _, d := range work {
 		if call.Items > 0 && items+1 > call.Items || amount.Plus(d.money()).Exceeds(call.Amount) {
-			t.open = append(t.open, d.key+" is beyond what this run may touch")
+			t.open = append(t.open, r.names.name(d.key)+" is beyond what this run may touch")
 			continue
 		}
 		items, amount = items+1, amount.Plus(d.money())
 		if ctx.Err() != nil {
-			t.open = append(t.open, d.key+": the deadline passed before it was asked about")
+			t.open = append(t.open, r.names.name(d.key)+": the deadline passed before it was asked about")
 			continue
 		}
 		r.one(ctx, call, d, t)
@@ -209,7 +215,7 @@ func (r *resolveRun) wait(ctx context.Context, call Call, t *tally) {
 	}
 	for _, d := range t.young { // also what a clock that was set back makes young again
 		shows := d.at.Add(r.p.Lookup.Delay.Duration).UTC().Format(time.RFC3339)
-		t.open = append(t.open, fmt.Sprintf("%s at %s: the endpoint does not know it yet; it may show until %s", d.key, d.endpoint, shows))
+		t.open = append(t.open, fmt.Sprintf("%s at %s: the endpoint does not know it yet; it may show until %s", r.names.name(d.key), d.endpoint, shows))
 	}
 }
 
@@ -237,13 +243,13 @@ func (t *tally) outcome(name string) api.Outcome {
 // one resolves one piece of work.
 func (r *resolveRun) one(ctx context.Context, call Call, d doubt, t *tally) {
 	leave := func(format string, args ...any) {
-		t.open = append(t.open, fmt.Sprintf("%s at %s: ", d.key, d.endpoint)+fmt.Sprintf(format, args...))
+		t.open = append(t.open, fmt.Sprintf("%s at %s: ", r.names.name(d.key), d.endpoint)+fmt.Sprintf(format, args...))
 	}
 	if d.endpoint == "" || !hasEndpoint(r.in, d.endpoint) {
 		leave("%s has no such endpoint, and no other one knows this work", r.in.Metadata.Name)
 		return
 	}
-	row, err := r.env.Ledger.Get(ctx, r.scope, d.endpoint+"/"+d.key)
+	row, err := r.names.row(ctx, r.env.Ledger, r.scope, d.endpoint+"/", d.key)
 	if err != nil {
 		leave("read the ledger: %s", err)
 		return
@@ -287,7 +293,7 @@ func (r *resolveRun) one(ctx context.Context, call Call, d doubt, t *tally) {
 // retry sends the work once more, with its own key to its own endpoint, and asks again.
 func (r *resolveRun) retry(ctx context.Context, call Call, d doubt, t *tally) {
 	leave := func(format string, args ...any) {
-		t.open = append(t.open, fmt.Sprintf("%s at %s: ", d.key, d.endpoint)+fmt.Sprintf(format, args...))
+		t.open = append(t.open, fmt.Sprintf("%s at %s: ", r.names.name(d.key), d.endpoint)+fmt.Sprintf(format, args...))
 	}
 	q, err := r.exchange(d, r.p.Retry.Method, r.p.Retry.Path)
 	if err == nil {
@@ -305,6 +311,7 @@ func (r *resolveRun) retry(ctx context.Context, call Call, d doubt, t *tally) {
 		return
 	}
 	sent := r.env.send(ctx, q).outcome(q)
+	sent.Text = r.names.veil([]string{d.key})(sent.Text)
 	switch sent.Result {
 	case api.ResultRefused, api.ResultFailed:
 		// A definite no: the work may be asked about and repeated by a later run.
@@ -331,14 +338,14 @@ func (r *resolveRun) retry(ctx context.Context, call Call, d doubt, t *tally) {
 
 func (r *resolveRun) put(ctx context.Context, call Call, d doubt, state, note string) error {
 	return r.env.Ledger.Put(ctx, LedgerRow{
-		Scope: r.scope, Key: d.endpoint + "/" + d.key, State: state, Run: runOf(call, call.Step), Note: cut(note, 200), At: time.Now().UTC(),
+		Scope: r.scope, Key: d.endpoint + "/" + r.names.name(d.key), State: state, Run: runOf(call, call.Step), Note: cut(note, 200), At: time.Now().UTC(),
 	})
 }
 
 // settle writes down what became of a piece of work, there and in the ledger.
 func (r *resolveRun) settle(ctx context.Context, call Call, d doubt, found lookup, how settleParams, state string) error {
 	if out := r.env.settle(ctx, how, d, found); out.Result != api.ResultDone {
-		return errors.New(out.Text)
+		return errors.New(r.names.veil([]string{d.key})(out.Text))
 	}
 	return r.put(ctx, call, d, state, found.text)
 }

@@ -44,7 +44,7 @@ func (r *resolveRun) list(ctx context.Context) ([]doubt, error) {
 		t, err = r.env.listTable(ctx, r.p.Unknown)
 	}
 	if err != nil {
-		return nil, err
+		return nil, r.names.reading(err)
 	}
 	key, endpoint := t.column("key"), t.column("endpoint")
 	if key < 0 || endpoint < 0 {
@@ -62,12 +62,12 @@ func (r *resolveRun) list(ctx context.Context) ([]doubt, error) {
 			return nil, errors.New("the list has a row without a key")
 		}
 		if seen[d.endpoint+"/"+d.key] {
-			return nil, fmt.Errorf("the list has key %q twice", d.key)
+			return nil, fmt.Errorf("the list has key %q twice", r.names.name(d.key))
 		}
 		seen[d.endpoint+"/"+d.key] = true
 		if i := t.column("amount"); i >= 0 {
 			if d.amount, err = wholeAmount(row[i]); err != nil {
-				return nil, fmt.Errorf("amount of %s: %w", d.key, err)
+				return nil, fmt.Errorf("amount of %s: %w", r.names.name(d.key), err)
 			}
 		}
 		if i := t.column("currency"); i >= 0 {
@@ -167,6 +167,12 @@ const (
 
 // ask asks the endpoint of a piece of work about it.
 func (r *resolveRun) ask(ctx context.Context, d doubt) lookup {
+	found := r.lookUp(ctx, d)
+	found.text = r.names.veil([]string{d.key})(found.text)
+	return found
+}
+
+func (r *resolveRun) lookUp(ctx context.Context, d doubt) lookup {
 	q, err := r.exchange(d, http.MethodGet, r.p.Lookup.Path)
 	if err != nil {
 		return lookup{text: err.Error()}

@@ -75,13 +75,13 @@ func (env *Env) settle(ctx context.Context, p settleParams, d doubt, found looku
 		v, err := pick(found.body, path)
 		text, ok := scalar(v)
 		if err != nil || !ok {
-			return failed("settle %s: the look-up's answer has no text or number at %s", d.key, path)
+			return failed("settle: the look-up's answer has no text or number at %s", path)
 		}
 		args[i] = text
 	}
 	db, err := env.database(p.Integration, p.Endpoint)
 	if err != nil {
-		return failed("settle %s: %s", d.key, err)
+		return failed("settle: %s", err)
 	}
 	defer db.Close()
 	return db.change(ctx, 1, func(tx *sql.Tx) (int64, error) {
@@ -96,19 +96,19 @@ func (env *Env) settle(ctx context.Context, p settleParams, d doubt, found looku
 func (env *Env) settleHTTP(ctx context.Context, p settleParams, d doubt, found lookup) api.Outcome {
 	e, base, err := env.endpoint(p.Integration, p.Endpoint)
 	if err != nil {
-		return failed("settle %s: %s", d.key, err)
+		return failed("settle: %s", err)
 	}
 	target, err := joinURL(base, p.Path, map[string]string{"key": d.key})
 	if err != nil {
-		return failed("settle %s: %s", d.key, err)
+		return failed("settle: %s", err)
 	}
 	header, secrets, err := env.headers(p.Headers)
 	if err != nil {
-		return failed("settle %s: %s", d.key, err)
+		return failed("settle: %s", err)
 	}
 	body, err := fillBody(p.Body, d.values(found.body))
 	if err != nil {
-		return failed("settle %s: %s", d.key, err)
+		return failed("settle: %s", err)
 	}
 	header["Idempotency-Key"] = "settle-" + d.endpoint + "-" + d.key
 	q := exchange{

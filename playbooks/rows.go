@@ -30,12 +30,12 @@ func (t table) column(name string) int {
 func readRows(ctx context.Context, tx *sql.Tx, query string, most int, args ...any) (table, error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
-		return table{}, fmt.Errorf("run the query: %s", plainError(err))
+		return table{}, fmt.Errorf("run the query: %w", redacted{err})
 	}
 	defer rows.Close()
 	t := table{}
 	if t.columns, err = rows.Columns(); err != nil {
-		return table{}, fmt.Errorf("read the columns: %s", plainError(err))
+		return table{}, fmt.Errorf("read the columns: %w", redacted{err})
 	}
 	for rows.Next() {
 		if len(t.values) == most {
@@ -46,7 +46,7 @@ func readRows(ctx context.Context, tx *sql.Tx, query string, most int, args ...a
 			into[i] = &row[i]
 		}
 		if err := rows.Scan(into...); err != nil {
-			return table{}, fmt.Errorf("read a row: %s", plainError(err))
+			return table{}, fmt.Errorf("read a row: %w", redacted{err})
 		}
 		for i := range row {
 			if b, ok := row[i].([]byte); ok {
@@ -56,7 +56,7 @@ func readRows(ctx context.Context, tx *sql.Tx, query string, most int, args ...a
 		t.values = append(t.values, row)
 	}
 	if err := rows.Err(); err != nil {
-		return table{}, fmt.Errorf("read the rows: %s", plainError(err))
+		return table{}, fmt.Errorf("read the rows: %w", redacted{err})
 	}
 	return t, nil
 }
