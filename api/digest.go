@@ -58,3 +58,27 @@ func canonicalPlaybook(p Playbook, plans []StepPlan) []byte {
 	n.canonical(&b)
 	return b.Bytes()
 }
+
+// CanonicalJSON is the one form of a JSON text that digests are taken of: sorted keys at every level, one notation of numbers, no space.
+func CanonicalJSON(data []byte) ([]byte, error) {
+	n, err := nodeFromJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	n.canonical(&b)
+	return b.Bytes(), nil
+}
+
+// CanonicalDigest identifies a value by its canonical JSON: "sha256:" and 64 hexadecimal digits. The value must be plain data.
+func CanonicalDigest(value any) string {
+	data, err := json.Marshal(value)
+	if err == nil {
+		data, err = CanonicalJSON(data)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("api: encode %T: %v", value, err)) // plain data only: it cannot go wrong
+	}
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
