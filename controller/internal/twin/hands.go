@@ -259,14 +259,16 @@ func (w *world) would(h *handPlan, _ engine.Bounds) estimate {
 		}
 		return e
 	case api.EffectReroute:
-		same := w.steps[h.place.step].divert == h.to.step
-		e := estimate{same: same, before: fmt.Sprint(w.steps[h.place.step].divert)}
-		if !same {
-			e.text = "send new work of " + w.plan.steps[h.place.step].name + " to " + w.plan.steps[h.to.step].name
+		if !w.fed(h.place.step) {
+			return estimate{same: true}
+		}
+		e := estimate{text: "send new work of " + w.plan.steps[h.place.step].name + " to " + w.plan.steps[h.to.step].name}
+		if w.steps[h.to.step].divert == h.place.step {
+			e.before = rerouteBack
 		}
 		return e
 	case api.EffectNotify, api.EffectObserve:
-		return estimate{same: true}
+		return estimate{text: "tell or look; it changes nothing"}
 	}
 	if h.resolve {
 		return w.wouldMove(h, w.doubted(h), "look up")
@@ -301,6 +303,25 @@ func (w *world) wouldServe(h *handPlan) estimate {
 	return estimate{text: "start the workers of " + w.plan.steps[h.place.step].name, before: "stopped"}
 }
 
+// rerouteBack is the before-image of a reroute that brings back what an earlier one sent elsewhere.
+const rerouteBack = "back"
+
+// fed tells whether new work comes to a step: by the ways of the model, or sent there by an action, and not sent on.
+func (w *world) fed(step int) bool {
+	if w.steps[step].divert >= 0 {
+		return false
+	}
+	if slices.Contains(w.plan.begin.all.to, step) {
+		return true
+	}
+	for k := range w.steps {
+		if w.steps[k].divert == step || w.plan.steps[k].next.leads(step, len(w.steps)) {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *world) wouldMove(h *handPlan, list []int32, verb string) estimate {
 	e := estimate{total: int64(len(list))}
 	for _, i := range list {
@@ -330,7 +351,10 @@ func (w *world) doubted(h *handPlan) []int32 {
 // found lists the items of a step's place, oldest first, within its own bounds.
 func (w *world) found(h *handPlan) []int32 {
 	l := &w.steps[h.place.step].lines[h.place.state]
-	if h.place.state == waiting {
+	switch {
+	case h.effect == api.EffectRelease:
+		l = &w.steps[h.place.step].lines[held]
+	case h.place.state == waiting:
 		l = &w.steps[h.place.step].queue
 	}
 	var out []int32
@@ -350,6 +374,10 @@ func (w *world) do(h *handPlan, b engine.Bounds, remediation string) (items, amo
 		w.systems[h.system].active = h.endpoint
 		return 0, 0
 	case api.EffectReroute:
+		if back := &w.steps[h.to.step]; back.divert == h.place.step {
+			back.divert = -1 // it brings back what went there instead
+			return 0, 0
+		}
 		w.steps[h.place.step].divert = h.to.step
 		return 0, 0
 	case api.EffectNotify, api.EffectObserve:
@@ -483,6 +511,10 @@ func (w *world) undo(h *handPlan, c *engine.Command) api.Outcome {
 			}
 		}
 	case api.EffectReroute:
+		if before == rerouteBack {
+			w.steps[h.to.step].divert = h.place.step
+			break
+		}
 		w.steps[h.place.step].divert = -1
 	case api.EffectHold, api.EffectRelease:
 		hold := h.effect == api.EffectHold

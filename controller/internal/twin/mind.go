@@ -348,7 +348,7 @@ func (w *world) again(k int) string {
 	p := &w.cast.config.Playbooks[k]
 	for i := range p.Steps {
 		h := w.cast.hands[handKey{p.Digest, p.Spec.Steps[i].Name}]
-		if h == nil || h.outside != "" {
+		if h == nil || h.outside != "" || h.effect == api.EffectNotify || h.effect == api.EffectObserve {
 			continue
 		}
 		if est := w.would(h, engine.Bounds{}); !est.noop() {

@@ -158,6 +158,19 @@ func (f fork) with(to int, weight uint64) fork {
 	return fork{append(f.to, to), append(f.weight, weight)}
 }
 
+// leads tells whether some items go to a step, of so many steps in all.
+func (w *ways) leads(step, steps int) bool {
+	if slices.Contains(w.all.to, step) {
+		return true
+	}
+	for from := range steps {
+		if slices.Contains(w.after[from].to, step) {
+			return true
+		}
+	}
+	return false
+}
+
 // choose is where an item goes that came to this step from prev (-1: it began here).
 func (w *ways) choose(prev int, u uint64) int {
 	f := &w.all
