@@ -16,6 +16,7 @@ type figures struct {
 	anomalies int   // open now
 	calm      int64 // the largest backlog before the first fault
 	ill       bool
+	back      bool       // all faults over, the backlog was back to what it was, and nothing was ill since
 	well      int64      // since when nothing was ill
 	late      [][2]int64 // spans during which an item was late
 }
@@ -47,7 +48,13 @@ func (f *figures) opened(w *world, _ int64) {
 	}
 }
 
+// striking tells whether some fault is on.
+func (w *world) striking() bool {
+	return slices.ContainsFunc(w.faults, func(s faultState) bool { return s.on })
+}
+
 func (f *figures) faulted(w *world) {
+	f.back = false
 	if f.fault == maxTime {
 		f.fault, f.well = w.now, w.now
 	}
@@ -81,11 +88,14 @@ func (f *figures) moved(w *world) {
 		f.calm = max(f.calm, queued)
 		return
 	}
-	ill := f.anomalies > 0 || queued > f.calm
+	if f.anomalies > 0 {
+		f.back = false
+	}
+	ill := f.anomalies > 0 || !f.back && queued > f.calm // once it was back, a chance crowd is no relapse
 	if f.ill && !ill {
 		f.well = w.now
 	}
-	f.ill = ill
+	f.ill, f.back = ill, f.back || !ill && !w.striking()
 }
 
 func (f *figures) finished(w *world, i int32) {
