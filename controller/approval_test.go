@@ -335,24 +335,33 @@ func TestVerifiedOnce(t *testing.T) {
 
 // BenchmarkApprovals is what a reload pays for the approvals of one playbook: its signature known, and not.
 func BenchmarkApprovals(b *testing.B) {
+	for _, known := range []bool{true, false} {
+		name := map[bool]string{true: "known", false: "new"}[known]
+		b.Run(name, func(b *testing.B) {
+			hear := Approvals(b)
+			for b.Loop() {
+				hear(known)
+			}
+		})
+	}
+}
+
+// Approvals gives what works out whether a playbook is approved, with its signature verified before (known) or for the first time. It
+// is for the table of goals too.
+func Approvals(b *testing.B) (hear func(known bool)) {
 	w := newBureau(b)
 	w.approve(nil, "alice")
 	list, _ := parseApprovers("approvers", []byte(w.approvers))
 	ready, _ := w.load()
 	book := api.Playbook{Metadata: api.Metadata{Name: ready.Name, Labels: map[string]string{"author": w.author}}, Spec: ready.Spec}
-	for _, known := range []bool{true, false} {
-		name := map[bool]string{true: "known", false: "new"}[known]
-		b.Run(name, func(b *testing.B) {
-			c := &court{}
-			for b.Loop() {
-				if !known {
-					c.verified = nil
-				}
-				h := hearing{court: c, approvers: list, now: time.Now()}
-				if got := h.allow(&book, &ready, []api.Approval{{Spec: w.draft}}); got.Mode != api.ModeAuto {
-					b.Fatal(got)
-				}
-			}
-		})
+	c := &court{}
+	return func(known bool) {
+		if !known {
+			c.verified = nil
+		}
+		h := hearing{court: c, approvers: list, now: time.Now()}
+		if got := h.allow(&book, &ready, []api.Approval{{Spec: w.draft}}); got.Mode != api.ModeAuto {
+			b.Fatal(got)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package controller_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -26,7 +27,16 @@ type benchProcess struct {
 // startBenchProcess runs the program on a configuration until the measurement ends, and waits until it is ready.
 func startBenchProcess(b *testing.B, bin, config string, env ...string) benchProcess {
 	b.Helper()
-	data, logs := filepath.Join(b.TempDir(), "data"), new(bytes.Buffer)
+	return startBenchProcessOn(b, bin, config, filepath.Join(b.TempDir(), "data"), env...)
+}
+
+// startBenchProcessOn is the same on a data folder that may have been used before.
+func startBenchProcessOn(b *testing.B, bin, config, data string, env ...string) benchProcess {
+	b.Helper()
+	logs := new(bytes.Buffer)
+	if err := os.Remove(filepath.Join(data, "address")); err != nil && !errors.Is(err, os.ErrNotExist) { // of an earlier run
+		b.Fatal(err)
+	}
 	cmd := exec.Command(bin, "run", "--config", config, "--data", data, "--listen", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = logs
