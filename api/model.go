@@ -119,6 +119,7 @@ type ModelStep struct {
 	Pool    string      `json:"pool,omitempty" doc:"Who does it; its own workers when left out."`
 	Workers int64       `json:"workers,omitempty" rule:"min=0,max=100000" doc:"Without a pool: how many items it does at once; 1 when left out."`
 	Hours   *ModelHours `json:"hours,omitempty" doc:"Without a pool: when they work."`
+	Rounds  Duration    `json:"rounds,omitempty" doc:"Without a pool: they take up items in rounds, as a program that polls does: the next begins so long after all items of the last are done. At any time when left out."`
 	Takes   *Times      `json:"takes,omitempty" doc:"Time that the work takes, beside its calls."`
 	Delay   *Times      `json:"delay,omitempty" doc:"Time before an item can be worked on that no worker explains: a customer's answer, a courier."`
 	Calls   []ModelCall `json:"calls,omitempty" doc:"Calls of integrations, one after the other, before the work itself."`
@@ -204,13 +205,14 @@ type ModelPlace struct {
 
 // ModelAction is how an action behaves in this world.
 type ModelAction struct {
-	Action  string  `json:"action" rule:"required" doc:"The action, such as failover; or PLAYBOOK/STEP for one step."`
-	Effect  Effect  `json:"effect,omitempty" rule:"oneof=route|redeliver|reroute|hold|release|restart|scale|repair|notify|observe" doc:"What it does, where its own word is not enough."`
-	Takes   *Times  `json:"takes,omitempty" doc:"How long it takes."`
-	Refused Percent `json:"refused,omitempty" doc:"How often its target says no."`
-	Fails   Percent `json:"fails,omitempty" doc:"How often it fails without an effect."`
-	Unknown Percent `json:"unknown,omitempty" doc:"How often nobody can tell whether it happened; half of those did."`
-	Partial Percent `json:"partial,omitempty" doc:"How often it does half of it and fails."`
+	Action  string   `json:"action" rule:"required" doc:"The action, such as failover; or PLAYBOOK/STEP for one step."`
+	Effect  Effect   `json:"effect,omitempty" rule:"oneof=route|redeliver|reroute|hold|release|restart|scale|repair|notify|observe" doc:"What it does, where its own word is not enough."`
+	Takes   *Times   `json:"takes,omitempty" doc:"How long it takes."`
+	Each    Duration `json:"each,omitempty" doc:"And how much longer for each item that it touches."`
+	Refused Percent  `json:"refused,omitempty" doc:"How often its target says no."`
+	Fails   Percent  `json:"fails,omitempty" doc:"How often it fails without an effect."`
+	Unknown Percent  `json:"unknown,omitempty" doc:"How often nobody can tell whether it happened; half of those did."`
+	Partial Percent  `json:"partial,omitempty" doc:"How often it does half of it and fails."`
 }
 
 // ModelPerson is somebody who answers questions and gives approvals.

@@ -19,8 +19,8 @@ func (v *modelValidator) step(path string, s *ModelStep) {
 	v.zero(v.o, path, "workers", s.Workers == 0, "write how many items it does at once, or leave it out for 1; a fault of kind stop stops a step")
 	if s.Pool != "" {
 		v.among(path+".pool", s.Pool, v.pools, "pool")
-		if s.Workers > 0 || s.Hours != nil {
-			v.error(v.o, path+".pool", "not-exactly-one", "a step with a pool has no workers and hours of its own", "remove workers and hours, or the pool")
+		if s.Workers > 0 || s.Hours != nil || s.Rounds.Duration > 0 {
+			v.error(v.o, path+".pool", "not-exactly-one", "a step with a pool has no workers, hours and rounds of its own", "remove workers, hours and rounds, or the pool")
 		}
 	}
 	v.hours(v.o, path+".hours", s.Hours)

@@ -2,6 +2,7 @@ package twin
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math"
 	"slices"
 	"time"
@@ -64,9 +65,10 @@ type eye struct {
 	last     api.Observation
 	runs     uint64
 	looking  bool
-	extra    bool // a repeat is on the heap
-	watched  int  // expectations that wait for it
-	hurry    int  // good runs that they still want soon
+	extra    bool  // a repeat is on the heap
+	next     int64 // when its next regular run is due
+	watched  int   // expectations that wait for it
+	hurry    int   // good runs that they still want soon
 	coming   api.Observation
 	faults   []int
 	opened   int
@@ -83,6 +85,7 @@ const (
 // beginEyes makes detectors and puts the first run of each probe onto the heap.
 func (w *world) beginEyes() {
 	w.eyes.probes = make([]eye, len(w.cast.eyes))
+	before := int64(newStream(w.plan.seed, w.run.Replication, "eyes", "phase").at(0) >> 20) // the controller started some time earlier, and nobody knows when
 	for i := range w.cast.eyes {
 		p := &w.cast.eyes[i]
 		if p.sight == seesNothing {
@@ -98,7 +101,7 @@ func (w *world) beginEyes() {
 				w.eyes.probes[i].faults = append(w.eyes.probes[i].faults, f)
 			}
 		}
-		w.heap.push(p.phase, evLook, int32(i), 0, 0)
+		w.heap.push((p.phase+before)%p.every, evLook, int32(i), 0, 0)
 	}
 }
 
@@ -106,7 +109,8 @@ func (w *world) beginEyes() {
 func (w *world) look(i int, gen uint32) {
 	p, e := &w.cast.eyes[i], &w.eyes.probes[i]
 	if gen == 0 {
-		w.heap.push(w.now+p.every, evLook, int32(i), 0, 0)
+		e.next = w.now + p.every
+		w.heap.push(e.next, evLook, int32(i), 0, 0)
 	} else {
 		e.extra = false
 	}
@@ -292,9 +296,9 @@ func (e *eyes) tally(v api.Verdict, n int) {
 	}
 }
 
-// repeat runs a probe soon, beside its regular runs.
+// repeat runs a probe soon, beside its regular runs, unless one of those comes first anyway.
 func (w *world) repeat(i int, after int64) {
-	if e := &w.eyes.probes[i]; !e.extra && e.watch != nil {
+	if e := &w.eyes.probes[i]; !e.extra && e.watch != nil && w.now+after < e.next {
 		e.extra = true
 		w.heap.push(w.now+after, evLook, int32(i), 0, 1)
 	}
@@ -325,7 +329,7 @@ func (c *compiler) eyes(cfg *engine.Config) []eyePlan {
 		if p.timeout <= 0 {
 			p.timeout = min(p.every, int64(5*time.Second))
 		}
-		p.phase = int64(newStream(0, 0, p.name, "phase").key % uint64(p.every))
+		p.phase = phaseOf(p.name, p.every)
 		if _, err := detect.New(p.name, *spec); err != nil {
 			c.errorf(cfg.Probes[i].Pos, "bad-detector", "", "%v", err)
 			continue
@@ -334,6 +338,17 @@ func (c *compiler) eyes(cfg *engine.Config) []eyePlan {
 		p.counted, p.confirms = c.concern(cfg, p.name)
 	}
 	return out
+}
+
+// phaseOf spreads probes over their interval by name, as the live scheduler does.
+func phaseOf(name string, every int64) int64 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return int64(x % uint64(every))
 }
 
 // concern tells what the engine wants to know of a probe.

@@ -37,6 +37,7 @@ type handPlan struct {
 	undoes   string // name of the hold that a release takes back
 
 	takes                            *table
+	each                             int64
 	refused, fails, unknown, partial int64
 }
 
@@ -154,6 +155,9 @@ func (b *brain) run(w *world, c engine.Command, h *handPlan) {
 	w.judgeRun(r, h)
 	w.acting(h.targets, c.Remediation, c.ID)
 	at := w.now + h.takes.draw(u)
+	if h.each > 0 {
+		at += h.each * w.would(h, c.Bounds).items
+	}
 	if d.silent {
 		at = max(int64(c.Deadline.Sub(w.plan.start)), at)
 	}
@@ -583,6 +587,7 @@ func (c *compiler) hand(p *engine.Playbook, k int) *handPlan {
 		if m.Takes != nil {
 			h.takes = timesTable(m.Takes)
 		}
+		h.each = int64(m.Each.Duration)
 		h.refused, h.fails, h.unknown, h.partial = m.Refused.PPM, m.Fails.PPM, m.Unknown.PPM, m.Partial.PPM
 	}
 	var with params

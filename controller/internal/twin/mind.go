@@ -259,6 +259,9 @@ func (b *brain) entry(w *world, e *api.Entry) {
 		panic("encode an entry that the engine made: " + err.Error())
 	}
 	w.chain.entry(raw)
+	if w.options.Entry != nil {
+		w.options.Entry(e)
+	}
 	k := b.playbook(w, e.Playbook)
 	if kind := storyKind(e.Kind); kind != "" {
 		w.tell(kind, e.Text)

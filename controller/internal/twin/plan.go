@@ -81,6 +81,7 @@ type poolPlan struct {
 	name    string
 	members []memberPlan
 	steps   []int
+	rounds  int64 // between two times that they take up items; 0: at any time
 }
 
 type memberPlan struct {

@@ -72,7 +72,7 @@ func (c *compiler) oneStep(i int, m *api.ModelStep) {
 	switch {
 	case m.Pool == "":
 		s.pool = len(c.p.pools)
-		c.p.pools = append(c.p.pools, poolPlan{name: m.Name, members: c.crowd(max(m.Workers, 1), m.Hours, m.Name)})
+		c.p.pools = append(c.p.pools, poolPlan{name: m.Name, members: c.crowd(max(m.Workers, 1), m.Hours, m.Name), rounds: int64(m.Rounds.Duration)})
 	case s.pool < 0:
 		c.errorf(c.p.setup.Model.Pos, "unknown-reference", "add it to pools", "step %s is done by a pool %q that there is not", m.Name, m.Pool)
 		s.pool = len(c.p.pools)

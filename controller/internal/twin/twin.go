@@ -162,7 +162,8 @@ type Line struct {
 // Options say what else a run should give.
 type Options struct {
 	Story  bool
-	Digest bool         // chain every event into Run.Digest
-	Until  func() bool  // asked now and then; true ends the run early, with Cut set; nil: never
-	Trace  func(string) // for tests: each event, one line; nil: no
+	Digest bool             // chain every event into Run.Digest
+	Until  func() bool      // asked now and then; true ends the run early, with Cut set; nil: never
+	Trace  func(string)     // for tests: each event, one line; nil: no
+	Entry  func(*api.Entry) // takes each entry of the log as it is made, with the world's time; nil: no
 }

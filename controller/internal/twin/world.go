@@ -148,7 +148,8 @@ func (l *line) first(items []item) int32 {
 type poolState struct {
 	free int
 	busy []bool
-	wake int64 // a change of hours that is on the heap already
+	wake int64 // a change of hours, or a round, that is on the heap already
+	last int64 // with rounds: when the last one ended
 }
 
 // Run plays one replication of one variant.
@@ -497,6 +498,9 @@ func (w *world) finish(i int32) {
 // dispatch gives waiting items to free workers.
 func (w *world) dispatch(pool int) {
 	pp, ps := &w.plan.pools[pool], &w.pools[pool]
+	if pp.rounds > 0 && !w.round(pool) {
+		return
+	}
 	for ps.free > 0 {
 		step := w.longest(pp)
 		if step < 0 {
@@ -513,6 +517,20 @@ func (w *world) dispatch(pool int) {
 		ps.free--
 		w.take(i, int32(member))
 	}
+}
+
+// round tells whether workers who take items up in rounds may begin one now: all are done with the last, and it is time to look again.
+func (w *world) round(pool int) bool {
+	pp, ps := &w.plan.pools[pool], &w.pools[pool]
+	if ps.free < len(pp.members) || w.longest(pp) < 0 {
+		return false
+	}
+	next := ps.last + max((w.now-ps.last+pp.rounds-1)/pp.rounds, 1)*pp.rounds
+	if next > w.now {
+		w.openAt(pool, next)
+		return false
+	}
+	return true
 }
 
 // longest is the step of a pool whose first item has waited longest; -1 where nothing can be begun.
@@ -630,6 +648,7 @@ func (w *world) leave(i int32) int {
 	pool := w.plan.steps[it.step].pool
 	w.pools[pool].busy[it.worker] = false
 	w.pools[pool].free++
+	w.pools[pool].last = w.now
 	it.worker = -1
 	return pool
 }
