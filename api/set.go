@@ -2,7 +2,9 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -165,4 +167,33 @@ func (d decoder) header(n *node) Kind {
 		return ""
 	}
 	return Kind(k.value)
+}
+
+// Overlay is a Set in which the objects of over stand in the place of those of the same kind and name; the others of over join at the end.
+func (s Set) Overlay(over Set) Set {
+	out := s
+	out.Integrations = overlaid(s.Integrations, over.Integrations, func(o *Integration) string { return o.Metadata.Name })
+	out.Workflows = overlaid(s.Workflows, over.Workflows, func(o *Workflow) string { return o.Metadata.Name })
+	out.Probes = overlaid(s.Probes, over.Probes, func(o *Probe) string { return o.Metadata.Name })
+	out.Playbooks = overlaid(s.Playbooks, over.Playbooks, func(o *Playbook) string { return o.Metadata.Name })
+	out.Calendars = overlaid(s.Calendars, over.Calendars, func(o *Calendar) string { return o.Metadata.Name })
+	out.Approvals = overlaid(s.Approvals, over.Approvals, func(o *Approval) string { return o.Metadata.Name })
+	out.Models = overlaid(s.Models, over.Models, func(o *Model) string { return o.Metadata.Name })
+	out.Scenarios = overlaid(s.Scenarios, over.Scenarios, func(o *Scenario) string { return o.Metadata.Name })
+	out.places = maps.Clone(s.places)
+	maps.Copy(out.places, over.places)
+	return out
+}
+
+func overlaid[T any](under, over []T, name func(*T) string) []T {
+	out := slices.Clone(under)
+	for i := range over {
+		k := slices.IndexFunc(out, func(o T) bool { return name(&o) == name(&over[i]) })
+		if k < 0 {
+			out = append(out, over[i])
+		} else {
+			out[k] = over[i]
+		}
+	}
+	return out
 }

@@ -56,6 +56,7 @@ func (p *process) approve(ctx context.Context, doc []byte) (any, error) {
 // examine holds an approval against the configuration on disk.
 func (p *process) examine(a api.Approval) (Given, error) {
 	fresh := newLoader(playbooks.Env{Commands: p.Commands}) // the other one belongs to the goroutine that reloads
+	fresh.running = true
 	cfg, set, findings, err := fresh.load(p.Config)
 	switch {
 	case err != nil:

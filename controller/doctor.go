@@ -41,6 +41,7 @@ func Doctor(ctx context.Context, dataDir, configPath string) []Diagnosis {
 		return all
 	}
 	l := newLoader(playbooks.Env{})
+	l.running = true
 	_, set, findings, err := l.load(configPath)
 	switch {
 	case err != nil:

@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/engine"
 	"github.com/backstay/backstay/controller/internal/live"
+	"github.com/backstay/backstay/controller/internal/twin"
 	"github.com/backstay/backstay/playbooks"
 	"github.com/backstay/backstay/probes"
 )
@@ -27,6 +29,8 @@ type loader struct {
 	border *border                 // what is secret
 	set    atomic.Pointer[api.Set] // what probes look things up in
 	index  atomic.Pointer[index]   // of set, or of the one before
+
+	running bool // for a controller that runs: tests that lie beside its configuration do not concern it, so one that is broken does not stop it
 }
 
 // index finds integrations by name; each run of a probe asks it.
@@ -67,7 +71,15 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 	if err != nil {
 		return live.Config{}, nil, nil, err
 	}
+	if l.running {
+		if files = slices.DeleteFunc(files, isScenarioFile); len(files) == 0 {
+			return live.Config{}, nil, nil, api.Errorf(api.CodeNotFound, "there are only scenarios in %s: a controller needs probes and playbooks", path)
+		}
+	}
 	set, findings := api.DecodeFiles(files, os.ReadFile)
+	if l.running {
+		set.Models, set.Scenarios = nil, nil
+	}
 	findings = append(findings, set.Validate(catalog())...)
 
 	for _, in := range set.Integrations {
@@ -239,7 +251,7 @@ func digestOf(set *api.Set) string {
 
 // catalog lists what specs may name.
 func catalog() api.Catalog {
-	c := api.Catalog{ActionParams: actionParams}
+	c := api.Catalog{ActionParams: actionParams, Figures: twin.FigureNames()}
 	for _, t := range probes.Types {
 		c.Probes = append(c.Probes, api.TypeInfo{Name: t.Name, Summary: t.Summary, Params: t.Params})
 	}

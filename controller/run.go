@@ -92,6 +92,7 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 		}
 	}
 	p.loader = newLoader(playbooks.Env{HTTP: playbooks.NewOutbound(), Ledger: live.NewLedger(p.store), Commands: o.Commands})
+	p.loader.running = true
 	if p.loader.border.key, err = loadPersonalKey(o.Data, true); err != nil {
 		return nil, err
 	}
@@ -116,7 +117,9 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 
 // check reads the configuration without touching anything else.
 func (p *process) check() (*api.Set, api.Findings, error) {
-	_, set, findings, err := newLoader(playbooks.Env{Commands: p.Commands}).load(p.Config)
+	l := newLoader(playbooks.Env{Commands: p.Commands})
+	l.running = true
+	_, set, findings, err := l.load(p.Config)
 	return set, findings, err
 }
 

@@ -70,6 +70,7 @@ func openCase(config, file string) (*signCase, error) {
 		return nil, &api.Error{Code: api.CodeNotFound, Message: "read the playbook", Err: err}
 	}
 	l := newLoader(playbooks.Env{})
+	l.running = true
 	cfg, set, findings, err := l.load(config)
 	if err != nil {
 		return nil, err
@@ -104,7 +105,7 @@ type SignRequest struct {
 	Mode     api.Mode
 	Expires  time.Time
 	Scope    string
-	Report   string
+	Report   string // the file of a simulation's report, or its digest
 	Comment  string
 }
 
@@ -115,6 +116,7 @@ type Draft struct {
 	Begun    bool     // it was there already, and this adds to it
 	Steps    []string // what the playbook does, one line a step
 	Author   string
+	Report   string // what the report says that people were shown; empty where they named none, or its digest
 
 	hearing hearing
 	set     *api.Set
@@ -167,6 +169,10 @@ func (d *Draft) fill(r SignRequest) error {
 		return api.Errorf(api.CodeUsage, "playbook %s is in mode %s, so there is nothing more to approve: edit it first", d.ready.Name, written)
 	case worst(d.ready) >= api.D5:
 		return api.Errorf(api.CodeDenied, "playbook %s has a step of class D5, which no approval allows", d.ready.Name)
+	}
+	var err error
+	if r.Report, d.Report, err = cite(r.Report, d.ready); err != nil {
+		return err
 	}
 	spec := api.ApprovalSpec{Playbook: d.ready.Name, Digest: d.ready.Digest, Author: d.Author, Mode: cmp.Or(r.Mode, written), Report: r.Report, Comment: r.Comment,
 		Scope: cmp.Or(r.Scope, d.hearing.scope)}

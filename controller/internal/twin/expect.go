@@ -90,7 +90,7 @@ func (s *Study) judge(x *expectation) (Expected, int) {
 		}
 	}
 	if worst >= 0 {
-		out.Worst, out.Saw = worst+1, s.saw(x.compiled.Reads(), worst)
+		out.Worst, out.Saw = s.first+worst+1, s.saw(x.compiled.Reads(), worst)
 	}
 	return out, first
 }
@@ -138,5 +138,5 @@ func (s *Study) saw(names []string, day int) string {
 		unit := FigureInfos[slices.Index(FigureNames(), figure)].Unit
 		parts[i] = name + " was " + Number(v).Text(unit, s.plan.currency)
 	}
-	return strings.Join(parts, ", ") + " on day " + strconv.Itoa(day+1)
+	return strings.Join(parts, ", ") + " on day " + strconv.Itoa(s.first+day+1)
 }

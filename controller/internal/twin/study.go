@@ -17,6 +17,7 @@ type Study struct {
 	expect  []expectation
 	tallies []*Tally
 	gone    []*going
+	first   int // replication of the first day
 }
 
 // going is what happened in one variant beside the figures.
@@ -72,6 +73,9 @@ func (s *Study) Tallies() []*Tally { return s.tallies }
 
 // Add takes in the next day: one run for each variant, in the order of the plan.
 func (s *Study) Add(runs []Run) {
+	if s.Days() == 0 && len(runs) > 0 {
+		s.first = runs[0].Replication
+	}
 	for i := range runs {
 		s.tallies[i].Add(&runs[i])
 		s.gone[i].add(&runs[i])
@@ -259,10 +263,10 @@ func (s *Study) Telling() (variant api.Variant, replication int, why string) {
 		}
 	}
 	if first >= 0 {
-		return s.subject, first, "the first day on which " + text + " failed"
+		return s.subject, s.first + first, "the first day on which " + text + " failed"
 	}
 	day := s.tally(s.subject).Median(Recovered)
-	return s.subject, day, "in the middle of all days by the time to recover"
+	return s.subject, s.first + day, "in the middle of all days by the time to recover"
 }
 
 // configOf is the configuration of a variant; nil where nobody decides by one.
