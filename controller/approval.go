@@ -28,6 +28,7 @@ type court struct {
 	list     *approvers
 	next     time.Time // when to judge again; zero: not because of time
 	verified map[[32]byte]verified
+	shelf    *shelf // reports, models and scenarios beside the configuration
 }
 
 // verified is what a signature turned out to be.
@@ -41,7 +42,7 @@ const verifiedMax = 4096 // signatures remembered; far above any real configurat
 
 // judge gives every playbook of a configuration what its approvals allow, and says where that is less than what is written.
 func (c *court) judge(path string, set *api.Set, cfg *live.Config) api.Findings {
-	c.next, c.list = time.Time{}, nil
+	c.next, c.list, c.shelf = time.Time{}, nil, &shelf{path: path}
 	file := filepath.Join(folderOf(path), approversFile)
 	data, err := os.ReadFile(file)
 	switch {
@@ -196,6 +197,11 @@ func (h *hearing) weigh(p *api.Playbook, ready *engine.Playbook, a *api.Approval
 		return nil, fmt.Errorf("its approval expired at %s", a.Until().Format("15:04 on 2 January 2006"))
 	case worst(ready) >= api.D5:
 		return nil, errors.New("it has a step of class D5, which no approval allows")
+	}
+	if a.Report != "" {
+		if err := h.shelf.proof(a.Report, ready); err != nil {
+			return nil, err
+		}
 	}
 	var yes []signer
 	var no []string

@@ -54,6 +54,17 @@ func (b *bureau) write(name, text string) {
 // load reads the configuration as a controller does, and gives what the playbook is allowed.
 func (b *bureau) load() (engine.Playbook, api.Findings) {
 	b.t.Helper()
+	b.config()
+	l := newLoader(playbooks.Env{})
+	cfg, _, findings, err := l.load(b.dir)
+	if err != nil || findings.Failed() {
+		b.t.Fatal(err, findings)
+	}
+	return cfg.Engine.Playbooks[0], findings
+}
+
+// config writes the configuration.
+func (b *bureau) config() {
 	action := map[string]string{"D1": "{name: switch, do: failover, with: {integration: gw, to: standby}}",
 		"D4": "{name: pay, do: http, with: {integration: gw, path: /pay, danger: D4}}"}[b.danger]
 	b.write("gw.yaml", fmt.Sprintf(`apiVersion: backstay.dev/v1alpha1
@@ -82,12 +93,6 @@ spec:
 	if b.approvers != "" {
 		b.write(approversFile, b.approvers)
 	}
-	l := newLoader(playbooks.Env{})
-	cfg, _, findings, err := l.load(b.dir)
-	if err != nil || findings.Failed() {
-		b.t.Fatal(err, findings)
-	}
-	return cfg.Engine.Playbooks[0], findings
 }
 
 // approve writes an approval signed by the people; edit changes what they sign.

@@ -184,10 +184,7 @@ func (s *Study) Report(f Facts) *Report {
 	r := &Report{Format: ReportFormat, Scenario: sc.Metadata.Name, Summary: sc.Spec.Summary, Subject: s.subject, Start: s.plan.start.Add(sc.Spec.Warmup.Duration), Warmup: sc.Spec.Warmup,
 		Horizon: sc.Spec.Horizon, Seed: s.plan.seed, Days: s.Days(), Only: f.Only, Stopped: f.Stopped, Partial: f.Partial, Currency: s.plan.currency,
 		NotSimulated: s.plan.NotSimulated(), Assumed: f.Assumed, Story: f.Story, Build: f.Build}
-	r.Digests = Digests{Scenario: scenarioDigest(sc), Model: api.CanonicalDigest(struct {
-		Name string
-		Spec api.ModelSpec
-	}{s.plan.setup.Model.Metadata.Name, s.plan.setup.Model.Spec}), Current: s.plan.setup.Current.Digest}
+	r.Digests = Digests{Scenario: ScenarioDigest(sc), Model: ModelDigest(&s.plan.setup.Model), Current: s.plan.setup.Current.Digest}
 	if c := s.plan.setup.Candidate; c != nil {
 		r.Digests.Candidate = c.Digest
 	}
@@ -206,8 +203,16 @@ func (s *Study) Report(f Facts) *Report {
 	return r
 }
 
-// scenarioDigest covers what is played, and what covers: [] says that a missing one does not.
-func scenarioDigest(sc *api.Scenario) string {
+// ModelDigest covers all of a model but labels and layout.
+func ModelDigest(m *api.Model) string {
+	return api.CanonicalDigest(struct {
+		Name string
+		Spec api.ModelSpec
+	}{m.Metadata.Name, m.Spec})
+}
+
+// ScenarioDigest covers what is played, and what covers: [] says that a missing one does not.
+func ScenarioDigest(sc *api.Scenario) string {
 	return api.CanonicalDigest(struct {
 		Name   string
 		Spec   api.ScenarioSpec
