@@ -22,6 +22,9 @@ without enough valid signatures only suggests. It is an allowed_signers file of 
   alice@example.com ssh-ed25519 AAAA... roles=payments
   bob@example.com valid-before="20271231Z" sk-ssh-ed25519@openssh.com AAAA... roles=payments
 
+An approval may rest on what a simulation found: backstay simulate -o json --report NAME.report.json, beside the configuration, and --report with that
+file here. Then it counts only while the report is there and says pass, and playbook, model and scenario are those that were simulated.
+
 The author of a playbook (its label author) never counts; a person counts once, whatever the number of keys; actions of class D4 always need
 two people.
 
@@ -53,7 +56,7 @@ func newSign() *cobra.Command {
 	cmd.Flags().StringVar(&r.Config, "config", "", "folder of the whole configuration; else the nearest one above FILE with an approvers file, else FILE's own")
 	cmd.Flags().StringVar(&r.Playbook, "playbook", "", "which playbook, where FILE has several")
 	cmd.Flags().StringVar(&r.Scope, "scope", "", "where it holds (the scope in the approvers file)")
-	cmd.Flags().StringVar(&r.Report, "report", "", "digest of the scenario report that you read")
+	cmd.Flags().StringVar(&r.Report, "report", "", "the report of backstay simulate that you read: its file or digest; the approval lapses when playbook, model or scenario change")
 	cmd.Flags().StringVar(&r.Comment, "comment", "", "one line for the next reader; it is part of what is signed")
 	cmd.MarkFlagsOneRequired("key", "print", "signature")
 	cmd.MarkFlagsMutuallyExclusive("key", "print", "signature")
@@ -80,6 +83,9 @@ func signDraft(cmd *cobra.Command, d *controller.Draft, keyFile, signature strin
 	fmt.Fprintf(w, "Playbook %s:\n", d.Approval.Spec.Playbook)
 	for _, s := range d.Steps {
 		fmt.Fprintf(w, "  %s\n", s)
+	}
+	if d.Report != "" {
+		fmt.Fprintf(w, "Report: %s\n", d.Report)
 	}
 	if show {
 		if err := d.Write(); err != nil {
