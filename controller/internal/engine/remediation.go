@@ -199,7 +199,7 @@ func (s *State) take1(r *remediation, i int) {
 			no = s.overBudget(r, i, e)
 		}
 		if no != nil {
-			s.refuseStep(r, i, *no)
+			s.refuseFigures(r, i, *no, e)
 			return
 		}
 	}
@@ -225,7 +225,10 @@ func (s *State) step(r *remediation, i int, e api.Entry) bool {
 }
 
 // refuseStep records what holds a step back, once until something about it changes.
-func (s *State) refuseStep(r *remediation, i int, no api.Refusal) {
+func (s *State) refuseStep(r *remediation, i int, no api.Refusal) { s.refuseFigures(r, i, no, nil) }
+
+// refuseFigures is refuseStep where an estimate was judged: the log keeps its figures, because the refusal rests on them.
+func (s *State) refuseFigures(r *remediation, i int, no api.Refusal, e *api.Estimate) {
 	if last := r.Steps[i].No; last != nil && last.Guard == no.Guard && last.Next.Equal(no.Next) && (last.Reason == no.Reason || no.Guard == api.GuardStorm) {
 		return
 	}
@@ -233,8 +236,18 @@ func (s *State) refuseStep(r *remediation, i int, no api.Refusal) {
 	if forGood(&no) {
 		how = "was not allowed"
 	}
-	s.step(r, i, api.Entry{Kind: api.EntryStepRefused, Refusal: &no,
+	s.step(r, i, api.Entry{Kind: api.EntryStepRefused, Refusal: &no, Estimate: figures(e),
 		Text: fmt.Sprintf("Step %s %s: %s.%s", r.Plan.Steps[i].Name, how, no.Reason, s.again(no.Next))})
+}
+
+// figures is an estimate without its before-image, which only an undo needs; nil of nil.
+func figures(e *api.Estimate) *api.Estimate {
+	if e == nil {
+		return nil
+	}
+	out := *e
+	out.Before = nil
+	return &out
 }
 
 // skip evaluates a step's when. One that cannot be answered blocks the step.
@@ -244,12 +257,15 @@ func (s *State) skip(r *remediation, i int, e *api.Estimate) bool {
 		return false
 	}
 	yes, err := s.eval(q.When, s.byID[r.Incident], r.Plan, e)
+	if q.control() {
+		e = nil // nothing was estimated
+	}
 	switch {
 	case err != nil:
-		s.refuseStep(r, i, *refusal(api.GuardWhen, time.Time{}, "its condition cannot be answered: %v", err))
+		s.refuseFigures(r, i, *refusal(api.GuardWhen, time.Time{}, "its condition cannot be answered: %v", err), e)
 		return true
 	case !yes:
-		s.step(r, i, api.Entry{Kind: api.EntryStepSkipped, Text: fmt.Sprintf("Step %s was skipped, because its condition is false: %s.", q.Name, q.When)})
+		s.step(r, i, api.Entry{Kind: api.EntryStepSkipped, Estimate: figures(e), Text: fmt.Sprintf("Step %s was skipped, because its condition is false: %s.", q.Name, q.When)})
 		return true
 	}
 	return false

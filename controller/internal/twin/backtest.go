@@ -1,0 +1,175 @@
+package twin
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/engine"
+)
+
+// A backtest replays a recorded log through [engine.State.Step], the same code that made it, with the recorded configurations or
+// with a changed one, and says where the two part.
+//
+// What is taken from the log: anomalies as they opened and cleared, people's words, pauses, restarts, configurations, and the
+// result of every command that the log's own remediations issued (same incident, playbook, step and attempt). What never enters the
+// log because nothing durable rests on it is inferred from the entry whose decision it explains, at the moment of that entry:
+//
+//   - when the engine was woken: exactly when the log has an entry that only time explains; where it has none, when the engine asks;
+//   - what Plan found: the estimate in the entry that followed (step.intended, step.skipped, person.asked, step.refused);
+//   - a look or a reading after an undo that brought no answer: what the engine's own pauses leave between two entries;
+//   - that too many probes were ill (storm-brake), that a probe could not run (unknown) or was not seen for two of its intervals
+//     (corroboration): the refusal that names it, until an entry that could not have been if it still were so. A probe that
+//     corroborates counts as seen otherwise;
+//   - when an anomaly from before a restart was seen again: at the first decision after the restart that rests on it;
+//   - when a stop was asked for: after the last thing that began before controller.stopped.
+//
+// Between a crash and the restart nothing is replayed: the log cannot tell when the process died.
+//
+// Two histories match where each incident has the same entries in the same order. Two entries are the same where these agree: kind,
+// time (to a second; to the nanosecond where the log has the entry that causes it), incident and remediation (identity, not
+// name: names derive from counts and digests), playbook, step, attempt, node, anomaly, guard and the time when it would pass,
+// result, end, actor and verdict of a person. A refusal by the same guard with the same time, said again in other words, is the same refusal
+// and counts once; and one that time does not lift may come sooner in the replay than in the log, because how soon the engine considers an
+// incident again depends on probes that could run or not, which no log holds. Texts, digests, keys, figures of estimates and sequence numbers are not compared.
+
+// Past is what a backtest replays.
+type Past struct {
+	Entries []api.Entry                        // from the first one on, without a gap
+	Configs func(digest string) *engine.Config // as recorded; nil where nobody kept it
+	Changed *engine.Config                     // takes the place of every recorded one; nil: replayed unchanged
+	Since   time.Time                          // when Changed takes effect; zero: from the first entry on. Needs Configs for what came before
+}
+
+// Side is one side of a divergence.
+type Side struct {
+	At          time.Time          `json:"at"`
+	Kind        api.EntryKind      `json:"kind"`
+	Seq         int64              `json:"seq"` // of the recorded entry; -1 for a replayed one
+	Remediation string             `json:"remediation,omitempty"`
+	Playbook    string             `json:"playbook,omitempty"`
+	Step        string             `json:"step,omitempty"`
+	Attempt     int                `json:"attempt,omitempty"`
+	Refusal     *api.Refusal       `json:"refusal,omitempty"`
+	Result      api.Result         `json:"result,omitempty"`
+	End         api.RemediationEnd `json:"end,omitempty"`
+	Text        string             `json:"text"`
+	Assumed     string             `json:"assumed,omitempty"` // of a replayed entry: the assumption that it rests on; empty where it rests on the log alone
+}
+
+// IncidentTest is what became of one incident.
+type IncidentTest struct {
+	ID       string    `json:"id"` // as recorded; of the replay where the log has no such incident
+	Root     string    `json:"root"`
+	Opened   time.Time `json:"opened"`
+	Recorded bool      `json:"recorded"` // false: only the replay has it
+	Same     bool      `json:"same"`
+	First    struct {  // where it diverges first; each side nil where that history has nothing
+		Recorded *Side `json:"recorded,omitempty"`
+		Replayed *Side `json:"replayed,omitempty"`
+	} `json:"first,omitzero"`
+	Would   []Side `json:"would,omitempty"`   // the replay begins, calls, suggests or ends these, the log does not
+	Blocked []Side `json:"blocked,omitempty"` // the replay refuses these, the log does not
+	Gone    []Side `json:"gone,omitempty"`    // the log has these decisions, the replay does not
+	Assumed int    `json:"assumed,omitempty"` // replayed entries that rest on an assumption
+}
+
+// DecisionTest is the result of a backtest of decisions.
+type DecisionTest struct {
+	Entries   int                           `json:"entries"` // recorded entries replayed
+	Matched   int                           `json:"matched"` // of them, those that the replay made again
+	Repeats   int                           `json:"repeats"` // of them, refusals that only repeat the one before in other words
+	Skipped   int                           `json:"skipped"` // of them, those that only describe a configuration that a changed one replaced, or that follow a divergence
+	Incidents []IncidentTest                `json:"incidents"`
+	Same      int                           `json:"same"`
+	Diverged  int                           `json:"diverged"`
+	Outside   []Side                        `json:"outside,omitempty"` // what diverges outside of all incidents: pauses, configurations, starts
+	Fired     int                           `json:"fired"`             // steps that the replay calls and the log does not
+	Blocked   int                           `json:"blocked"`           // refusals that the replay has and the log does not
+	Ends      map[api.RemediationEnd][2]int `json:"ends"`              // how many remediations ended so: recorded, replayed
+	Notes     []string                      `json:"notes,omitempty"`   // what the replay cannot know
+}
+
+// Backtest replays a past. An error says that there is no whole past to replay: a gap in the log, or a configuration that nobody
+// kept and none was given for.
+func Backtest(p Past) (*DecisionTest, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	b := newRetelling(&p)
+	for i := range p.Entries {
+		b.entry(i)
+	}
+	b.finish()
+	return b.report(), nil
+}
+
+// check refuses what cannot be replayed.
+func (p *Past) check() error {
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		switch {
+		case e.Seq != p.Entries[0].Seq+int64(i):
+			return api.Errorf(api.CodeTampered, "replay the log: entry %d is missing; restore the data folder from a backup, or verify it with backstay audit verify", p.Entries[0].Seq+int64(i))
+		case i == 0 && e.Seq != 0:
+			return api.Errorf(api.CodeInvalid, "replay the log: it begins with entry %d; a backtest needs the whole log, from entry 0 on", e.Seq)
+		case i > 0 && e.At.Before(p.Entries[i-1].At):
+			return api.Errorf(api.CodeTampered, "replay the log: entry %d is older than the one before it; verify the log with backstay audit verify", e.Seq)
+		case e.Kind == api.EntryConfigured && !p.changed(e.At) && p.config(e.Digest) == nil:
+			return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("replay the log: nobody kept the configuration %s, which took effect at %s", e.Digest, e.At.Format(time.RFC3339)),
+				Hint: "name a configuration with --config; it is then used in place of every recorded one"}
+		}
+	}
+	return nil
+}
+
+// changed tells whether the changed configuration is in force at a time.
+func (p *Past) changed(at time.Time) bool { return p.Changed != nil && !at.Before(p.Since) }
+
+func (p *Past) config(digest string) *engine.Config {
+	if p.Configs == nil {
+		return nil
+	}
+	return p.Configs(digest)
+}
+
+// report sums up.
+func (b *retelling) report() *DecisionTest {
+	out := &DecisionTest{Entries: len(b.in.Entries), Matched: b.matched, Repeats: b.repeats, Skipped: b.skipped, Ends: map[api.RemediationEnd][2]int{}}
+	for _, id := range b.order {
+		c := b.cases[id]
+		if id == "" {
+			out.Outside = c.outside
+			continue
+		}
+		t := c.test()
+		out.Incidents = append(out.Incidents, t)
+		if t.Same {
+			out.Same++
+		} else {
+			out.Diverged++
+		}
+		for _, s := range t.Would {
+			if s.Kind == api.EntryStepIntended || s.Kind == api.EntryStepRepeated || s.Kind == api.EntryUndoIntended {
+				out.Fired++
+			}
+		}
+		out.Blocked += len(t.Blocked)
+		for _, side := range []struct {
+			list []Side
+			of   int
+		}{{c.recorded, 0}, {c.replayed, 1}} {
+			for _, s := range side.list {
+				if s.End != "" {
+					n := out.Ends[s.End]
+					n[side.of]++
+					out.Ends[s.End] = n
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(out.Incidents, func(a, b IncidentTest) int { return a.Opened.Compare(b.Opened) })
+	out.Notes = b.notes
+	return out
+}
