@@ -35,6 +35,8 @@ type handPlan struct {
 	most     int64
 	older    int64
 	undoes   string // name of the hold that a release takes back
+	attempts int64  // an item that was redelivered so often is poison, and left; 0: no end
+	canary   int64  // so many go first; the rest stays where they come back
 
 	takes                            *table
 	each                             int64
@@ -205,6 +207,10 @@ func (w *world) perform(d *deed) {
 	if d.part {
 		bounds.Items = max(w.would(d.hand, bounds).items/2, 1)
 	}
+	back := d.hand.canary > 0 && w.failing(d.hand)
+	if back {
+		bounds.Items = d.hand.canary
+	}
 	items, amount := w.do(d.hand, bounds, c.Remediation)
 	if w.keys == nil {
 		w.keys = map[string]bool{}
@@ -217,6 +223,8 @@ func (w *world) perform(d *deed) {
 	w.judgeLimits(c, items, amount)
 	switch {
 	case d.silent:
+	case back:
+		d.result.Outcome = api.Outcome{Result: api.ResultFailed, Text: "The first ones came back; the rest was left.", Items: items, Amount: w.money(amount)}
 	case d.part:
 		d.result.Outcome = api.Outcome{Result: api.ResultFailed, Text: "It did a part and failed.", Items: items, Amount: w.money(amount)}
 	default:
@@ -236,6 +244,9 @@ func (w *world) judgeLimits(c *engine.Command, items, amount int64) {
 	}
 	r.items += items
 	r.amount += amount
+	if r.said[c.Step] {
+		return // a person saw the figures; the engine asks again where they have grown
+	}
 	l := &w.cast.config.Playbooks[r.playbook].Spec.Limits
 	if l.Items > 0 && r.items > l.Items {
 		w.violated(OverLimit, "%s touched %d items; its limit is %d", c.Playbook, r.items, l.Items)
@@ -364,7 +375,7 @@ func (w *world) found(h *handPlan) []int32 {
 	var out []int32
 	for _, p := range l.list[l.head:] {
 		it := &w.items[p.item]
-		if it.gen == p.gen && w.now-it.since >= h.older && (h.most == 0 || int64(len(out)) < h.most) {
+		if it.gen == p.gen && w.now-it.since >= h.older && (h.attempts == 0 || int64(it.moved) < h.attempts) && (h.most == 0 || int64(len(out)) < h.most) {
 			out = append(out, p.item)
 		}
 	}
@@ -401,6 +412,31 @@ func (w *world) do(h *handPlan, b engine.Bounds, remediation string) (items, amo
 	return items, amount
 }
 
+// failing tells whether what a step redelivers would come back now: the step's calls fail, for more than the odd item.
+func (w *world) failing(h *handPlan) bool {
+	if h.place.step < 0 {
+		return false
+	}
+	for _, call := range w.plan.steps[h.place.step].calls {
+		end := call.endpoint
+		if end < 0 {
+			end = w.systems[call.system].active
+		}
+		if w.systems[call.system].locked > 0 {
+			return true
+		}
+		for _, f := range w.ends[end].faults {
+			switch p := &w.plan.faults[f]; p.kind {
+			case api.FaultOutage, api.FaultError, api.FaultRefuse, api.FaultTimeout:
+				if p.share >= 100_000 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // bounded cuts a list where a playbook's limits are reached.
 func (w *world) bounded(list []int32, b engine.Bounds) []int32 {
 	most, bounded := b.Amount[w.plan.currency]
@@ -430,7 +466,7 @@ func (w *world) move(h *handPlan, i int32, remediation string) {
 		}
 	default:
 		it := &w.items[i]
-		it.tries, it.call = 0, 0
+		it.tries, it.call, it.moved = 0, 0, min(it.moved, 250)+1
 		if h.to.step >= 0 && h.to.step != int(it.step) {
 			w.enter(i, h.to.step, int(it.prev))
 			return
@@ -566,6 +602,8 @@ type params struct {
 	Limit       int64           `json:"limit"`
 	OlderThan   api.Duration    `json:"olderThan"`
 	Of          string          `json:"of"`
+	Attempts    int64           `json:"attempts"`
+	Canary      []int64         `json:"canary"`
 	Void        json.RawMessage `json:"void"`
 	Retry       json.RawMessage `json:"retry"`
 	Lookup      *struct {
@@ -596,8 +634,31 @@ func (c *compiler) hand(p *engine.Playbook, k int) *handPlan {
 	}
 	h.most, h.older, h.undoes = max(with.Most, with.Limit), int64(with.OlderThan.Duration), with.Of
 	h.voids = len(with.Void)+len(with.Retry) > 0
+	if h.effect == api.EffectRedeliver {
+		h.redelivers(spec.Do, &with)
+	}
 	c.aim(h, spec, plan, with)
 	return h
+}
+
+// redelivers takes what bounds a redelivery, with the defaults of the actions that do so.
+func (h *handPlan) redelivers(action string, with *params) {
+	h.attempts = with.Attempts
+	switch action {
+	case "replay":
+		h.attempts = max(h.attempts, 1)
+		h.canary = 1
+		if with.Canary != nil {
+			h.canary = 0
+		}
+		if len(with.Canary) > 0 {
+			h.canary = max(with.Canary[0], 1)
+		}
+	case "requeue":
+		if h.attempts == 0 {
+			h.attempts = 3
+		}
+	}
 }
 
 // aim finds out where in this world a step acts.

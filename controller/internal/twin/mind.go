@@ -60,7 +60,7 @@ type remedy struct {
 	opened   int64
 	items    int64
 	amount   int64
-	steps    map[string]bool // undone
+	said     map[string]bool // steps whose figures a person has agreed to
 }
 
 // expecting is a running expectation.
@@ -230,6 +230,12 @@ func (b *brain) result(w *world, d *deed) {
 func (b *brain) decided(w *world, d api.Decision) {
 	if r := b.rems[remediationOf(d.Target)]; r != nil && d.Verb == api.VerbApprove {
 		r.yes++
+		if step := d.Target[len(remediationOf(d.Target)):]; step != "" {
+			if r.said == nil {
+				r.said = map[string]bool{}
+			}
+			r.said[step[1:]] = true
+		}
 	}
 	b.step(w, engine.Event{Decision: &d})
 }

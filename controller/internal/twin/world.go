@@ -1,8 +1,9 @@
 package twin
 
 import (
+	"cmp"
 	"fmt"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -32,6 +33,7 @@ type item struct {
 	since    int64 // in its present state
 	value    int64
 	gen      uint32 // rises with each change, so that events for what was are void
+	visits   uint32 // of steps so far
 	worker   int32  // member of the pool; -1: none
 	endpoint int16  // of its last call: work in doubt stays with it
 	step     int16
@@ -39,8 +41,7 @@ type item struct {
 	state    state
 	tries    uint8
 	call     uint8
-	visits   uint8 // of steps so far
-	doubtful bool  // it was finished before anybody knew
+	attempt  uint8 // calls made on this visit: each has its own luck
 }
 
 // world is one replication of one variant.
@@ -66,17 +67,25 @@ type world struct {
 
 	arrived  int
 	factor   float64 // of arrivals
-	silent   int     // faults that keep all work out
+	surges   []int   // faults that bring more work
+	silences []int   // faults that keep all work out
+	owed     float64 // the part of an item that a surge still owes
+	due      event   // the arrival that is on the heap
 	luck     [lucks]stream
 	nextGap  uint64
 	oldest   int // the first item that may still be open
 	open     int64
 	openSum  int64
-	customer []int32
+	whose    customers
 	total    [states]int64
 	deeds    []deed
-	keys     map[string]bool  // of actions that happened
+	tried    []uint64         // how often each step of a playbook was begun
+	asked    []uint64         // how often each person was asked
+	keys     map[string]int64 // of actions that happened, and when
 	holds    map[int32]string // who holds an item
+	freed    map[int32]string // who released it
+	instant  int64            // events at this moment
+	quiet    int64            // how many are no sign of going round without end
 }
 
 // The purposes of chance.
@@ -91,24 +100,21 @@ const (
 	luckCustomer
 	luckMember
 	luckCallback
-	luckProbe
-	luckDeed
-	luckPerson
+	luckStock
 	lucks
 )
 
-var luckNames = [lucks]string{"arrival", "value", "work", "delay", "way", "call", "fault", "customer", "member", "callback", "probe", "deed", "person"}
+var luckNames = [lucks]string{"arrival", "value", "work", "delay", "way", "call", "fault", "customer", "member", "callback", "stock"}
 
 // stepState is a step at work.
 type stepState struct {
 	queue   line
 	lines   [states]line // items at rest, by state
 	count   [states]int64
-	stopped int  // faults that stop its workers
-	paused  bool // an action holds its intake
-	divert  int  // new items go to this step instead; -1: no
+	stops   []int // faults that stop its workers
+	paused  bool  // an action holds its intake
+	divert  int   // new items go to this step instead; -1: no
 	arrived int64
-	looked  int64 // arrived, when a probe last looked
 	poison  []int // faults that poison items here
 	twice   []int // faults that hand items out twice
 }
@@ -124,12 +130,18 @@ type place struct {
 	gen  uint32
 }
 
-func (l *line) add(i int32, gen uint32) {
-	if l.head > 64 && l.head*2 > len(l.list) {
-		l.list = append(l.list[:0], l.list[l.head:]...)
-		l.head = 0
+// add puts an item at the end. Live is how many are there in truth: where most of the list has left, it is cleaned up first.
+func (l *line) add(items []item, i int32, live int64) {
+	if len(l.list) > 64 && int64(len(l.list)) > 4*live {
+		kept := l.list[:0]
+		for _, p := range l.list[l.head:] {
+			if items[p.item].gen == p.gen {
+				kept = append(kept, p)
+			}
+		}
+		l.list, l.head = kept, 0
 	}
-	l.list = append(l.list, place{i, gen})
+	l.list = append(l.list, place{i, items[i].gen})
 }
 
 // first is the item that has been there longest; -1 where there is none.
@@ -183,7 +195,7 @@ func (w *world) prepare(replication int) {
 	w.pools = make([]poolState, len(p.pools))
 	for i := range w.pools {
 		w.pools[i].busy = make([]bool, len(p.pools[i].members))
-		w.pools[i].free = len(p.pools[i].members)
+		w.pools[i].free = p.pools[i].size
 	}
 	w.systems = make([]systemState, len(p.systems))
 	for i := range w.systems {
@@ -193,12 +205,17 @@ func (w *world) prepare(replication int) {
 	w.chain = newChain(w.options.Digest)
 	w.figures.init()
 	w.ledger.effects = len(p.effects)
-	w.heap.push(p.from, evCount, 0, 0, 0)
+	w.tried, w.asked = make([]uint64, len(w.cast.lucks)), make([]uint64, len(p.people))
 	w.heap.push(p.end, evEnd, 0, 0, 0)
 	w.stock()
+	if p.from == 0 {
+		w.figures.begin(w)
+	} else {
+		w.heap.push(p.from-1, evCount, 0, 0, 0) // before the first fault
+	}
 	w.beginFaults(replication)
-	w.beginEyes()
-	w.beginMind()
+	w.beginEyes(replication)
+	w.beginMind(replication)
 	w.nextArrival()
 }
 
@@ -208,6 +225,8 @@ func (w *world) stock() {
 	if l := w.plan.setup.Live; l != nil {
 		stocks = append(stocks[:len(stocks):len(stocks)], l.Stock...)
 	}
+	stocks = slices.Clone(stocks)
+	slices.SortStableFunc(stocks, func(a, b api.ScenarioStock) int { return cmp.Compare(b.Age.Duration, a.Age.Duration) })
 	for _, s := range stocks {
 		step := (&compiler{p: w.plan}).step(s.Step)
 		if step < 0 {
@@ -216,8 +235,32 @@ func (w *world) stock() {
 		for range s.Items {
 			i := w.birth(-int64(s.Age.Duration))
 			w.items[i].step = int16(step)
+			if stateOf(s.State) == inDoubt {
+				w.doubt(i)
+			}
 			w.settle(i, stateOf(s.State))
 		}
+	}
+}
+
+// doubt gives an item of the stock the call without an answer that it is in doubt about. Half of those calls happened.
+func (w *world) doubt(i int32) {
+	it := &w.items[i]
+	for k := range w.plan.steps[it.step].calls {
+		call := &w.plan.steps[it.step].calls[k]
+		if call.effect < 0 {
+			continue
+		}
+		end := call.endpoint
+		if end < 0 {
+			end = w.systems[call.system].active
+		}
+		it.call, it.endpoint = uint8(k), int16(end)
+		if w.luck[luckStock].at(uint64(i))>>63 == 0 {
+			w.ledger.book(w, i, call, end)
+			w.ledger.when[int(i)*w.ledger.effects+call.effect] = it.born
+		}
+		return
 	}
 }
 
@@ -230,13 +273,27 @@ func stateOf(name string) state {
 	return waiting
 }
 
+// How much is too much, so that nothing goes on for ever: a model in which something goes round in no time at all is stopped after
+// instantMax events at one moment, and instantEach more for each item, for all of a large stock may rightly move at once.
+const (
+	instantMax  = 1_000_000
+	instantEach = 64
+	itemsMax    = 12_000_000
+)
+
 // play lets the world go on until its end.
 func (w *world) play() {
 	limit := w.plan.maxEvents
 	for {
 		e := w.heap.pop()
-		w.now = e.at
+		if e.at != w.now {
+			w.now, w.instant, w.quiet = e.at, 0, instantMax+instantEach*int64(len(w.items))
+		}
 		w.run.Events++
+		if w.instant++; w.instant > w.quiet {
+			w.run.Cut = fmt.Sprintf("more than %d events at one moment, %s: something goes round without time passing", w.quiet, w.at(w.now))
+			return
+		}
 		if w.chain != nil {
 			w.chain.event(&e)
 		}
@@ -250,6 +307,9 @@ func (w *world) play() {
 			}
 			return
 		}
+		if w.options.Trace != nil {
+			w.options.Trace(fmt.Sprintf("%s %s %d %d %d %d", w.at(e.at), kindNames[e.kind], e.a, e.b, e.end, e.gen))
+		}
 		w.handle(&e)
 		if w.run.Cut != "" {
 			return
@@ -260,18 +320,24 @@ func (w *world) play() {
 func (w *world) handle(e *event) {
 	switch e.kind {
 	case evArrive:
-		w.arrive()
+		if e.gen == w.due.gen {
+			w.arrive()
+		}
 	case evReady, evAnswer, evWorked, evCallback:
 		if it := &w.items[e.a]; it.gen == e.gen {
 			w.goOn(e)
+		} else if e.kind == evAnswer {
+			w.unheard(e)
 		}
 	case evEffect:
-		w.lateEffect(e.a, e.b, e.gen)
+		w.effect(e.a, e.b, int(e.end))
 	case evGhost:
 		w.ghost(e.a, int(e.b))
 	case evOpen:
-		w.pools[e.a].wake = 0
-		w.dispatch(int(e.a))
+		if ps := &w.pools[e.a]; ps.wake == e.at {
+			ps.wake = 0
+			w.dispatch(int(e.a))
+		}
 	case evLook:
 		w.look(int(e.a), e.gen)
 	case evSaw:
@@ -294,7 +360,7 @@ func (w *world) goOn(e *event) {
 	case evReady:
 		w.enqueue(e.a)
 	case evAnswer:
-		w.answer(e.a, answer(e.b))
+		w.answer(e.a, answer(e.b&3))
 	case evWorked:
 		w.worked(e.a)
 	case evCallback:
@@ -322,13 +388,27 @@ func (w *world) nextArrival() {
 	case a.every > 0:
 		at = w.inHours(a.hours, w.now, a.every)
 	case a.gaps != nil:
-		at = w.inHours(a.hours, w.now, max(int64(float64(a.gaps.draw(u))/w.factor), 1))
-	case len(a.perHour) > 0:
+		at = w.inHours(a.hours, w.now, max(divided(a.gaps.draw(u), w.factor), 1))
+	case len(a.rates) > 0:
 		at = w.randomArrival(a, u)
 	}
+	w.awaitArrival(at)
+}
+
+// awaitArrival puts the next arrival onto the heap; one that was there before is void.
+func (w *world) awaitArrival(at int64) {
+	w.due = event{at: at, kind: evArrive, gen: w.due.gen + 1}
 	if at < w.plan.end {
-		w.heap.push(at, evArrive, 0, 0, 0)
+		w.heap.add(w.due)
 	}
+}
+
+// divided is d/by, at most maxTime.
+func divided(d int64, by float64) int64 {
+	if x := float64(d) / by; x < float64(maxTime) {
+		return int64(x)
+	}
+	return maxTime
 }
 
 // inHours is when d has passed of the hours.
@@ -353,14 +433,10 @@ const hour = int64(time.Hour)
 func (w *world) randomArrival(a *arrivals, u uint64) int64 {
 	need := float64(a.unit.draw(u)) / 1e9 // at a rate of one an hour: so many hours
 	at := w.now
-	for range 2 * 24 * 366 {
-		rate := a.perHour[0] * w.factor
-		left := maxTime
-		if len(a.perHour) == 168 {
-			since := (at + a.shift) % (168 * hour)
-			rate = a.perHour[since/hour] * w.factor
-			left = hour - since%hour
-		}
+	for {
+		rate, until := a.rate(at)
+		rate *= w.factor
+		left := until - at
 		if rate > 0 {
 			took := need / rate * float64(hour)
 			if took < float64(left) {
@@ -368,22 +444,43 @@ func (w *world) randomArrival(a *arrivals, u uint64) int64 {
 			}
 			need -= float64(float64(left) / float64(hour) * rate)
 		}
-		if left == maxTime {
+		if until >= w.plan.end {
 			return maxTime
 		}
-		at += left
+		at = until
 	}
-	return maxTime
 }
 
 func (w *world) arrive() {
-	if w.silent == 0 {
-		for range w.plan.arrivals.batch {
+	for _, f := range w.silences {
+		w.faults[f].struck = true
+	}
+	if len(w.silences) == 0 {
+		for range w.drop() {
 			i := w.birth(w.now)
-			w.enter(i, w.plan.begin.choose(-1, w.luck[luckWay].of(i, 255)), -1)
+			w.enter(i, w.plan.begin.choose(-1, w.luck[luckWay].of(i, 0)), -1)
 		}
 	}
+	if len(w.items) > itemsMax {
+		w.run.Cut = fmt.Sprintf("more than %d items by %s: this is too much work for one replication", itemsMax, w.at(w.now))
+		return
+	}
 	w.nextArrival()
+}
+
+// drop is how many items come now. Where the times of arrivals are fixed, a surge makes each one greater instead of the gaps smaller.
+func (w *world) drop() int64 {
+	for _, f := range w.surges {
+		w.faults[f].struck = true
+	}
+	a := &w.plan.arrivals
+	if w.factor == 1 || a.every == 0 && a.times == nil {
+		return a.batch
+	}
+	w.owed += float64(float64(a.batch) * w.factor)
+	n := min(int64(min(w.owed, itemsMax)), itemsMax)
+	w.owed -= float64(n)
+	return n
 }
 
 // birth makes an item.
@@ -397,9 +494,9 @@ func (w *world) birth(at int64) int32 {
 	w.ledger.grow()
 	w.open++
 	w.openSum += it.value
-	w.figures.opened(w, it.value)
+	w.figures.opened(w)
 	if w.plan.customers > 0 {
-		w.customer = append(w.customer, int32(w.luck[luckCustomer].at(uint64(i))%uint64(w.plan.customers)))
+		w.whose.add(i, uint32(below(w.luck[luckCustomer].at(uint64(i)), uint64(w.plan.customers))))
 	}
 	return i
 }
@@ -416,10 +513,8 @@ func (w *world) enter(i int32, step, prev int) {
 	}
 	w.steps[it.step].count[it.state]--
 	w.steps[step].count[it.state]++ // it is this step's now
-	it.prev, it.step, it.tries, it.call, it.endpoint = int16(prev), int16(step), 0, 0, -1
-	if it.visits < math.MaxUint8 {
-		it.visits++
-	}
+	it.prev, it.step, it.tries, it.call, it.attempt, it.endpoint = int16(prev), int16(step), 0, 0, 0, -1
+	it.visits++
 	w.steps[step].arrived++
 	if d := w.plan.steps[step].delay.draw(w.luck[luckDelay].of(i, it.visits)); d > 0 {
 		w.settle(i, delayed)
@@ -439,10 +534,10 @@ func (w *world) settle(i int32, s state) {
 	}
 	switch s {
 	case waiting:
-		st.queue.add(i, it.gen)
+		st.queue.add(w.items, i, st.count[waiting])
 		w.dispatch(w.plan.steps[it.step].pool)
-	case inDoubt, dead, held, delayed:
-		st.lines[s].add(i, it.gen)
+	case inDoubt, dead, held:
+		st.lines[s].add(w.items, i, st.count[s])
 	}
 	w.figures.moved(w)
 }
@@ -483,6 +578,7 @@ func (w *world) give(i int32) {
 func (w *world) gone(i int32) {
 	w.open--
 	w.openSum -= w.items[i].value
+	w.figures.left(i)
 }
 
 // finish ends an item.
@@ -506,14 +602,16 @@ func (w *world) dispatch(pool int) {
 		if step < 0 {
 			return
 		}
-		member := w.member(pool)
+		member := w.member(pool, step)
 		if member < 0 {
 			return // nobody is there now; hours bring them back
 		}
 		st := &w.steps[step]
 		i := st.queue.first(w.items)
 		st.queue.head++
-		ps.busy[member] = true
+		if len(ps.busy) > 0 {
+			ps.busy[member] = true
+		}
 		ps.free--
 		w.take(i, int32(member))
 	}
@@ -538,7 +636,13 @@ func (w *world) longest(pp *poolPlan) int {
 	best, since := -1, maxTime
 	for _, k := range pp.steps {
 		st := &w.steps[k]
-		if st.stopped > 0 || st.paused || st.count[waiting] == 0 {
+		if st.count[waiting] == 0 {
+			continue
+		}
+		for _, f := range st.stops {
+			w.faults[f].struck = true
+		}
+		if len(st.stops) > 0 || st.paused {
 			continue
 		}
 		if i := st.queue.first(w.items); i >= 0 && w.items[i].since < since {
@@ -549,18 +653,22 @@ func (w *world) longest(pp *poolPlan) int {
 }
 
 // member is a free worker who is there; -1 where there is none. Where they differ, chance decides by their shares.
-func (w *world) member(pool int) int {
+func (w *world) member(pool, step int) int {
 	pp, ps := &w.plan.pools[pool], &w.pools[pool]
-	if pp.members[0].name == "" { // they are all alike: it is enough to count them
-		open, next := pp.members[0].hours.open(w.now)
+	if len(pp.members) == 0 { // they are all alike: it is enough to count them
+		open, next := pp.hours.open(w.now)
 		if open {
 			return 0
 		}
 		w.openAt(pool, next)
 		return -1
 	}
+	if w.now < ps.dry {
+		return -1
+	}
 	next := maxTime
 	var total uint64
+	ps.here = ps.here[:0]
 	for m := range pp.members {
 		if ps.busy[m] {
 			continue
@@ -571,22 +679,22 @@ func (w *world) member(pool int) int {
 			continue
 		}
 		total += pp.members[m].share
+		ps.here = append(ps.here, m)
 	}
-	if total == 0 {
+	if len(ps.here) == 0 {
+		ps.dry = next
 		w.openAt(pool, next)
 		return -1
 	}
-	at := (w.luck[luckMember].at(uint64(w.run.Events)) >> 32) * total >> 32
-	for m := range pp.members {
-		if open, _ := pp.members[m].hours.open(w.now); ps.busy[m] || !open {
-			continue
-		}
+	i := w.steps[step].queue.first(w.items)
+	at := below(w.luck[luckMember].of(i, w.items[i].visits), total)
+	for _, m := range ps.here {
 		if at < pp.members[m].share {
 			return m
 		}
 		at -= pp.members[m].share
 	}
-	return -1
+	return ps.here[len(ps.here)-1]
 }
 
 // openAt wakes a pool when somebody comes.
@@ -604,39 +712,63 @@ func (w *world) take(i, member int32) {
 	w.shift(it, working)
 	it.worker = member
 	for _, f := range st.twice {
-		if w.strikes(f, i, it.tries) {
+		if w.strikes(f, w.chance(i)) {
 			w.heap.push(w.now, evGhost, i, int32(it.step), 0)
 		}
 	}
 	w.proceed(i)
 }
 
-// proceed makes the next call of an item, or does the work itself.
+// chance is the place in streams of what happens to an item now: of its next call on this visit.
+func (w *world) chance(i int32) uint64 {
+	it := &w.items[i]
+	return uint64(uint32(i))<<32 | uint64(it.visits&0xffff)<<16 | uint64(it.call)<<8 | uint64(it.attempt)
+}
+
+// proceed makes the next call of an item, or does the work itself. Even work that takes no time is an event: so a long queue is no
+// long recursion.
 func (w *world) proceed(i int32) {
 	it := &w.items[i]
 	sp := &w.plan.steps[it.step]
+	for _, f := range w.steps[it.step].poison {
+		if w.strikes(f, uint64(uint32(i))<<32) {
+			w.heap.push(w.now+latencyDefault, evAnswer, i, int32(refused), it.gen)
+			return
+		}
+	}
 	if int(it.call) < len(sp.calls) {
 		w.callFor(i)
 		return
 	}
-	d := sp.takes.draw(w.luck[luckWork].of(i, it.visits))
-	if d == 0 {
-		w.worked(i)
-		return
-	}
-	w.heap.push(w.now+d, evWorked, i, 0, it.gen)
+	w.heap.push(w.now+sp.takes.draw(w.luck[luckWork].of(i, it.visits)), evWorked, i, 0, it.gen)
 }
 
 // worked ends the work of a step on an item.
 func (w *world) worked(i int32) {
-	it := &w.items[i]
-	step := int(it.step)
-	to := w.plan.steps[step].next.choose(int(it.prev), w.luck[luckWay].of(i, it.visits))
 	pool := w.leave(i)
-	w.enter(i, to, step)
+	w.onward(i)
 	if pool >= 0 {
 		w.dispatch(pool)
 	}
+}
+
+// onward brings an item whose step is over to the next.
+func (w *world) onward(i int32) {
+	it := &w.items[i]
+	step := int(it.step)
+	w.enter(i, w.plan.steps[step].next.choose(int(it.prev), w.luck[luckWay].of(i, it.visits)), step)
+}
+
+// resume goes on with an item without a worker after its call is known to have happened: with the next call, the work, or the next step.
+func (w *world) resume(i int32) {
+	it := &w.items[i]
+	sp := &w.plan.steps[it.step]
+	it.call++
+	if int(it.call) < len(sp.calls) || sp.takes != nil {
+		w.settle(i, waiting)
+		return
+	}
+	w.onward(i)
 }
 
 // leave frees the worker of an item; it gives his pool, or -1.
@@ -646,9 +778,12 @@ func (w *world) leave(i int32) int {
 		return -1
 	}
 	pool := w.plan.steps[it.step].pool
-	w.pools[pool].busy[it.worker] = false
-	w.pools[pool].free++
-	w.pools[pool].last = w.now
+	ps := &w.pools[pool]
+	if len(ps.busy) > 0 {
+		ps.busy[it.worker] = false
+	}
+	ps.free++
+	ps.dry = 0
 	it.worker = -1
 	return pool
 }
@@ -659,14 +794,12 @@ func (w *world) retry(i int32) {
 	sp := &w.plan.steps[it.step]
 	it.tries++
 	if it.tries >= sp.tries {
-		pool := sp.pool
-		w.give(i)
-		w.dispatch(pool)
+		w.giveUp(i)
 		return
 	}
 	pool := w.leave(i)
 	w.settle(i, delayed)
-	w.heap.push(w.now+sp.pause<<min(it.tries-1, 10), evReady, i, 0, w.items[i].gen)
+	w.heap.push(w.now+min(sp.pause<<min(it.tries-1, 10), longestMax), evReady, i, 0, w.items[i].gen)
 	if pool >= 0 {
 		w.dispatch(pool)
 	}
