@@ -34,8 +34,22 @@ type curve struct {
 }
 
 type tick struct {
-	At   float64
-	Text string
+	At     float64
+	Text   string
+	Anchor string // middle, or end for the last one, so that it is not cut off
+}
+
+// ticks marks a time scale.
+func ticks(step, end float64, x func(float64) float64) []tick {
+	var out []tick
+	for at := 0.0; at <= end; at += step {
+		anchor := "middle"
+		if at+step > end {
+			anchor = "end"
+		}
+		out = append(out, tick{x(at), shortSpan(at), anchor})
+	}
+	return out
 }
 
 // recoveredChart draws the times to recover; nil where nothing ever recovered.
@@ -80,9 +94,7 @@ func (r *SimulationReport) recoveredChart() *curveChart {
 		c.Curves = append(c.Curves, line)
 		words = append(words, fmt.Sprintf("%s: half of the days by %s, 95 %% by %s", v.Variant, f.P50.Text("s", ""), f.P95.Text("s", "")))
 	}
-	for at := 0.0; at <= end; at += step {
-		c.Ticks = append(c.Ticks, tick{x(at), shortSpan(at)})
-	}
+	c.Ticks = ticks(step, end, x)
 	c.Text = strings.Join(words, ". ") + "."
 	return c
 }
@@ -148,7 +160,7 @@ func (r *SimulationReport) barsOf(name string) *barChart {
 	if most == 0 {
 		return nil
 	}
-	const left, right = 76.0, 270.0
+	const left, right = 76.0, 240.0
 	x := func(v twin.Number) float64 {
 		return left + (right-left)*math.Min(math.Max(float64(v), 0)/most, 1)
 	}
@@ -250,9 +262,7 @@ func (r *SimulationReport) chartOfDay() *dayChart {
 		c.Lanes = append(c.Lanes, l)
 	}
 	c.High = float64(len(c.Lanes))*24 + 26
-	for at := 0.0; at <= end; at += step {
-		c.Ticks = append(c.Ticks, tick{x(at), shortSpan(at)})
-	}
+	c.Ticks = ticks(step, end, x)
 	c.Text = fmt.Sprintf("Day %d of variant %s, told line by line below.", r.Story.Day, r.Story.Variant)
 	return c
 }

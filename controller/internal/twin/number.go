@@ -57,7 +57,7 @@ func (n Number) Text(unit, currency string) string {
 	case math.Abs(f) >= 100:
 		return strconv.FormatFloat(f, 'f', 0, 64)
 	}
-	return strconv.FormatFloat(f, 'f', 1, 64)
+	return strconv.FormatFloat(f, 'g', 3, 64)
 }
 
 // secondsText prints 250 ms, 42.5 s, 5 min 3 s or 2 h 10 min.
