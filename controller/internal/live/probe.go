@@ -50,7 +50,7 @@ type probe struct {
 	ring     ring
 	minute   minute
 	open     []api.Anomaly
-	adopted  *adopted // anomalies that were open before the detectors began; nil once settled
+	adopted  *detect.Adopted // anomalies that were open before the detectors began; nil once settled
 	runs     int64
 	bad      int64
 	skipped  int64
@@ -183,8 +183,8 @@ func (p *probe) take(o *api.Observation, eyes *eyes, changes []api.Anomaly) (see
 		p.noteOpen(changes)
 	}
 	if p.adopted != nil {
-		changes = p.adopted.settle(o, p.open, changes)
-		if len(p.adopted.anomalies) == 0 {
+		changes = p.adopted.Settle(o, p.open, changes)
+		if len(p.adopted.Anomalies) == 0 {
 			p.adopted = nil
 		}
 	}
@@ -228,7 +228,7 @@ func (p *probe) remove(eyes *eyes) []api.Anomaly {
 	eyes.move(p.last.Verdict, -1)
 	open := p.open
 	if p.adopted != nil {
-		open = append(open[:len(open):len(open)], p.adopted.anomalies...)
+		open = append(open[:len(open):len(open)], p.adopted.Anomalies...)
 	}
 	return open
 }
@@ -239,7 +239,7 @@ func (p *probe) status() api.ProbeStatus {
 	defer p.mu.Unlock()
 	open := p.open
 	if p.adopted != nil {
-		open = append(open[:len(open):len(open)], p.adopted.anomalies...)
+		open = append(open[:len(open):len(open)], p.adopted.Anomalies...)
 	}
 	return api.ProbeStatus{
 		Name: p.name, Type: p.typeName, Node: p.node, Every: api.Duration{Duration: p.every}, Last: p.last, Open: open,

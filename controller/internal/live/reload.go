@@ -3,11 +3,11 @@ package live
 import (
 	"encoding/json"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/detect"
 	"github.com/backstay/backstay/controller/internal/engine"
 )
 
@@ -123,15 +123,8 @@ func (s *Shell) equip(p *probe, from Probe) {
 
 // inherit takes over the open anomalies of the detectors that the probe still has.
 func (p *probe) inherit(open []api.Anomaly, spec api.ProbeSpec, now time.Time) {
-	var kept []api.Anomaly
-	for _, a := range open {
-		detector := strings.TrimPrefix(a.Name, p.name+"/")
-		if slices.ContainsFunc(spec.Detect, func(d api.Detector) bool { return d.Name == detector }) {
-			kept = append(kept, a)
-		}
-	}
 	p.mu.Lock()
-	p.adopted = adopt(kept, spec, now)
+	p.adopted = detect.Adopt(open, p.name, &spec, now)
 	p.mu.Unlock()
 }
 

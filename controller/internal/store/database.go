@@ -145,7 +145,7 @@ func openReaders(ctx context.Context, path string) (*sql.DB, error) {
 }
 
 func openReadersWith(ctx context.Context, path string, options url.Values) (*sql.DB, error) {
-	const doing = "open the journal for reading"
+	doing := "open " + filepath.Base(path) + " for reading"
 	name, err := dsn(path, options, "query_only(1)")
 	if err != nil {
 		return nil, explain(err, doing, path)

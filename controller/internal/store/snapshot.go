@@ -38,10 +38,13 @@ func (s *Store) SaveSnapshot(ctx context.Context, next int64, state []byte) erro
 
 // LoadSnapshot gives the newest sound snapshot and the first entry to apply on top of it. A damaged one is passed over for the
 // one before; without any it gives 0 and nil: apply all entries to a new state.
-func (s *Store) LoadSnapshot(ctx context.Context) (next int64, state []byte, err error) {
-	head := s.Head().Size
-	err = s.eachSnapshot(ctx, func(at int64, body []byte, intact bool, _ int) bool {
-		if !intact || at > head {
+func (r *Reader) LoadSnapshot(ctx context.Context) (next int64, state []byte, err error) {
+	head, err := r.head(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	err = r.eachSnapshot(ctx, func(at int64, body []byte, intact bool, _ int) bool {
+		if !intact || at > head.Size {
 			return true
 		}
 		next, state = at, body
@@ -51,31 +54,31 @@ func (s *Store) LoadSnapshot(ctx context.Context) (next int64, state []byte, err
 }
 
 // eachSnapshot walks them, newest first, until visit says false. nth counts the sound ones before.
-func (s *Store) eachSnapshot(ctx context.Context, visit func(next int64, body []byte, intact bool, nth int) bool) error {
+func (r *Reader) eachSnapshot(ctx context.Context, visit func(next int64, body []byte, intact bool, nth int) bool) error {
 	var ids []int64
-	rows, err := s.read.QueryContext(ctx, "SELECT next FROM snapshots ORDER BY next DESC")
+	rows, err := r.read.QueryContext(ctx, "SELECT next FROM snapshots ORDER BY next DESC")
 	if err != nil {
-		return explain(err, "read the snapshots", s.dir)
+		return explain(err, "read the snapshots", r.dir)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id int64
 		if err := rows.Scan(&id); err != nil {
-			return explain(err, "read the snapshots", s.dir)
+			return explain(err, "read the snapshots", r.dir)
 		}
 		ids = append(ids, id)
 	}
 	if err := rows.Err(); err != nil {
-		return explain(err, "read the snapshots", s.dir)
+		return explain(err, "read the snapshots", r.dir)
 	}
 	nth := 0
 	for _, id := range ids {
-		values, _, intact, err := snapshots.scan(s.read.QueryRowContext(ctx, snapshots.selectSQL(snapshots.byKey()), id))
+		values, _, intact, err := snapshots.scan(r.read.QueryRowContext(ctx, snapshots.selectSQL(snapshots.byKey()), id))
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil && !isDamage(err) {
-			return explain(err, "read a snapshot", s.dir)
+			return explain(err, "read a snapshot", r.dir)
 		}
 		var body []byte
 		if err == nil {
