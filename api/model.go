@@ -101,6 +101,8 @@ type ModelPool struct {
 	Name  string      `json:"name" rule:"required,name" doc:"The pool's name."`
 	Size  int64       `json:"size,omitempty" rule:"min=0,max=100000" doc:"How many; 1 when left out."`
 	Hours *ModelHours `json:"hours,omitempty" doc:"When they are there."`
+	// Pauses goes with hours.
+	Pauses bool `json:"pauses,omitempty" doc:"Work that is not done when hours end is laid aside and goes on when they begin again; left out, whoever began it stays until it is done."`
 	// Members refine Size: one line per person, as a fitted log knows them.
 	Members []ModelMember `json:"members,omitempty" doc:"Each by itself, instead of size and hours."`
 }
@@ -139,7 +141,9 @@ type ModelStep struct {
 type ModelNext struct {
 	To    string  `json:"to,omitempty" doc:"The next step; left out, the item is finished."`
 	Share float64 `json:"share,omitempty" rule:"min=0" doc:"How often, against the others; 1 when left out."`
-	After string  `json:"after,omitempty" doc:"Only for items that came to this step from that one; the most particular lines hold."`
+	// With makes several steps begin at once.
+	With  []string `json:"with,omitempty" doc:"Steps that begin at the same time as to; the item goes on from there when all of them are done, whatever their own next says."`
+	After string   `json:"after,omitempty" doc:"Only for items that came to this step from that one; the most particular lines hold."`
 }
 
 // ModelCall is one call of an integration.

@@ -85,6 +85,9 @@ func (v *modelValidator) route(path, text string) {
 	}
 }
 
+// besideMax is how many steps may begin at once with another.
+const besideMax = 30
+
 func (v *modelValidator) ways(path string, next []ModelNext) {
 	for i, n := range next {
 		place := fmt.Sprintf("%s[%d]", path, i)
@@ -93,6 +96,18 @@ func (v *modelValidator) ways(path string, next []ModelNext) {
 		}
 		if n.After != "" {
 			v.among(place+".after", n.After, v.steps, "step")
+		}
+		if len(n.With) > 0 && n.To == "" {
+			v.error(v.o, place+".with", "ignored", "nothing is done beside the end", "write to: STEP for one of them, and the others in with")
+		}
+		for k, name := range n.With {
+			at := fmt.Sprintf("%s.with[%d]", place, k)
+			if v.among(at, name, v.steps, "step") && (name == n.To || slices.Contains(n.With[:k], name)) {
+				v.error(v.o, at, "duplicate-name", fmt.Sprintf("%s is begun twice at once", name), "name each step once")
+			}
+		}
+		if len(n.With) > besideMax {
+			v.error(v.o, place+".with", "out-of-range", fmt.Sprintf("%d steps beside one are too many; the most is %d", len(n.With), besideMax), "take fewer")
 		}
 		v.zero(v.o, place, "share", n.Share == 0, "where nothing ever goes, leave the line out")
 	}
