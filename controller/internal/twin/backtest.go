@@ -173,3 +173,14 @@ func (b *retelling) report() *DecisionTest {
 	out.Notes = b.notes
 	return out
 }
+
+// Only leaves out the incidents that were over before a time: those that opened before it and are the same.
+func (d *DecisionTest) Only(since time.Time) {
+	d.Incidents = slices.DeleteFunc(d.Incidents, func(t IncidentTest) bool { return t.Same && t.Opened.Before(since) })
+	d.Same = 0
+	for i := range d.Incidents {
+		if d.Incidents[i].Same {
+			d.Same++
+		}
+	}
+}

@@ -47,8 +47,9 @@ type retelling struct {
 	over      map[string][]int    // anomaly -> entries that clear it
 	pend      map[string]*engine.Command
 	due       []dueEvent
-	stops     map[int]bool // entries before which a stop was asked for
-	booting   time.Time    // started, and the configuration has not come yet
+	stops     map[int]int // entries at which a stop may have been asked for -> the entry that says that it stopped
+	stopped   int         // the last of those that was asked for
+	booting   time.Time   // started, and the configuration has not come yet
 	digest    string
 	changed   bool            // the changed configuration is in force
 	made      int             // events made up, for unique names
@@ -71,7 +72,7 @@ type dueEvent struct {
 func newRetelling(p *Past) *retelling {
 	b := &retelling{in: p, s: engine.New(), now: -1, done: make([]bool, len(p.Entries)), repeat: map[int]bool{}, cases: map[string]*incidentCase{"": {}}, order: []string{""},
 		incs: map[string]string{}, lives: map[string]string{}, mapped: map[string]bool{}, pairs: map[string]*pair{}, paired: map[string]*pair{}, turns: map[string]int{},
-		recRems: map[string][]string{}, steps: map[string][]int{}, all: map[string][]int{}, estimates: map[string][]int{}, over: map[string][]int{}, pend: map[string]*engine.Command{}, stops: map[int]bool{}, proofs: map[string]bool{}, asked: map[string]int{},
+		recRems: map[string][]string{}, steps: map[string][]int{}, all: map[string][]int{}, estimates: map[string][]int{}, over: map[string][]int{}, pend: map[string]*engine.Command{}, stops: map[int]int{}, stopped: -1, proofs: map[string]bool{}, asked: map[string]int{},
 		eyes: newEyesight(), saidRecorded: map[string]*api.Refusal{}, saidReplayed: map[string]*api.Refusal{}}
 	for i := range p.Entries {
 		b.index(i)
@@ -118,7 +119,9 @@ func (b *retelling) index(i int) {
 		b.over[e.Anomaly.ID()] = append(b.over[e.Anomaly.ID()], i)
 	}
 	if e.Kind == api.EntryStopped {
-		b.stops[b.stopAsked(i)] = true
+		for k := b.stopAsked(i); k <= i; k++ {
+			b.stops[k] = i
+		}
 	}
 }
 
@@ -152,9 +155,7 @@ func (b *retelling) entry(i int) {
 		b.advance(i)
 	}
 	b.now = i
-	if b.stops[i] && !b.done[i] {
-		b.feed(engine.Event{At: e.At, Stopping: true})
-	}
+	b.stopping(i)
 	c := b.cases[e.Incident]
 	if decides(e.Kind) && !b.repeat[i] {
 		c.recorded = append(c.recorded, *side(e, e.Seq))
@@ -190,6 +191,19 @@ func (b *retelling) entry(i int) {
 		}
 	}
 	b.now = -1
+}
+
+// stopping asks for a stop where one must have been asked for: when the log says that it stopped, or earlier where a call was in the air meanwhile.
+func (b *retelling) stopping(i int) {
+	stopped, is := b.stops[i]
+	if !is || b.stopped == stopped || b.done[stopped] {
+		return
+	}
+	flying := slices.ContainsFunc(b.awaiting(), func(id string) bool { return b.pend[id].Kind == engine.Run || b.pend[id].Kind == engine.Undo })
+	if at := b.in.Entries[i].At; flying || at.Equal(b.in.Entries[stopped].At) {
+		b.stopped = stopped
+		b.feed(engine.Event{At: at, Stopping: true})
+	}
 }
 
 // takeChanged puts the changed configuration in force when its time has come.
