@@ -105,6 +105,7 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	}
 	set.Slim()
 	p.inForce = cfg.Engine.Digest
+	p.keep()
 	logFindings(o.Log, findings)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -290,6 +291,7 @@ func (p *process) reload() error {
 		return err
 	}
 	p.inForce = cfg.Engine.Digest
+	p.keep()
 	p.loader.eyes.Heartbeats.Keep(jobs(cfg))
 	logFindings(p.Log, findings)
 	p.Log.Info("the changed configuration is in force", "probes", len(set.Probes), "playbooks", len(set.Playbooks))
