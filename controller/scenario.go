@@ -90,14 +90,15 @@ func readScenario(file string, sc api.Scenario, c change) (*scenario, api.Findin
 		return nil, nil, err
 	}
 	set, findings := api.DecodeFiles(append(files, file), os.ReadFile)
-	sc.Spec.Use = nil // all of it is in the set now, so references can be followed
 	if len(c.variants) > 0 {
 		sc.Spec.Variants = c.variants
 	}
 	if c.seed != 0 {
 		sc.Spec.Seed = c.seed
 	}
-	set.Scenarios = []api.Scenario{sc}
+	whole := sc
+	whole.Spec.Use = nil // all of it is in the set now, so references can be followed
+	set.Scenarios = []api.Scenario{whole}
 	current, more := buildForTwin(&set)
 	findings = append(findings, more...)
 	s.setup.Current = current

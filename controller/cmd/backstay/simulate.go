@@ -104,6 +104,7 @@ func writeSimulation(cmd *cobra.Command, r *controller.SimulationReport, form, p
 		case "json":
 			enc := json.NewEncoder(w)
 			enc.SetIndent("", "  ")
+			enc.SetEscapeHTML(false) // people read <= in it
 			return enc.Encode(r.Report)
 		case "html":
 			return r.WriteHTML(w)
