@@ -241,6 +241,9 @@ func (v *validator) hours(o object, path string, h *ModelHours) {
 		v.ref(o, path+".calendar", KindCalendar, h.Calendar)
 	}
 	v.zone(o, path+".zone", h.Zone)
+	if h.Pauses && h.Calendar == "" && len(h.Days) == 0 {
+		v.error(o, path+".pauses", "ignored", "work pauses when hours end, and these never do", "write calendar or days")
+	}
 	for i, span := range h.Days {
 		place := fmt.Sprintf("%s.days[%d]", path, i)
 		from, okFrom := minuteOfDay(span.From)

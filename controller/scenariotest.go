@@ -74,7 +74,7 @@ func TestScenarios(ctx context.Context, o ScenarioTests) ([]*ScenarioTest, error
 				return all, err
 			}
 			if ctx.Err() != nil {
-				return all, ctx.Err()
+				return all, api.Errorf(api.CodeUnavailable, "the tests were ended early, after %d scenarios: %w", len(all), ctx.Err())
 			}
 			add(&ScenarioTest{File: file, Name: s.spec.Metadata.Name, Report: report, Took: report.Took})
 		}
@@ -229,7 +229,7 @@ func (t *ScenarioTest) Complaints() []string {
 	if worst > 0 {
 		see += fmt.Sprintf(" --day %d", worst)
 	} else {
-		see += fmt.Sprintf(" --days %d", r.Days)
+		see += fmt.Sprintf(" --replications %d", r.Days)
 	}
 	return append(lines, see+" --story")
 }

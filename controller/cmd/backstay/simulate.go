@@ -23,7 +23,7 @@ func newSimulate() *cobra.Command {
 		Use:   "simulate FILE",
 		Short: "Play a scenario in virtual time: what would go wrong, what playbooks would do, and how sure that is",
 		Long: `Plays the days of a scenario with the same code that detects and decides live, until half of the 95 % interval of the times to detect, act
-and recover, of late items and of money at risk is at most 5 % of its mean (30 to 2,000 days), or as many days as --days says.
+and recover, of late items and of money at risk is at most 5 % of its mean (30 to 2,000 days), or as many days as --replications says.
 All variants of a day meet the same arrivals and faults. Ctrl-C gives the result so far.
 
 The verdict is inconclusive unless each fault touched something, the playbooks under test were set off, and each of their steps was tried.
@@ -37,8 +37,7 @@ Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.Scenario, "scenario", "", "which scenario, where the file has several")
 	variants := flags.StringSlice("variant", nil, "play these variants instead of the scenario's: "+variantNames())
-	flags.IntVar(&o.Days, "days", 0, "play so many days instead of as many as the figures need")
-	flags.IntVar(&o.Days, "replications", 0, "the same as --days")
+	flags.IntVar(&o.Days, "replications", 0, "play so many days instead of as many as the figures need")
 	flags.IntVar(&o.Day, "day", 0, "play only this day, as backstay test names it")
 	flags.Uint64Var(&o.Seed, "seed", 0, "another seed than the scenario's")
 	flags.IntVar(&o.Workers, "workers", 0, "days that are played side by side; one for each processor when left out")
