@@ -241,9 +241,6 @@ func (v *validator) hours(o object, path string, h *ModelHours) {
 		v.ref(o, path+".calendar", KindCalendar, h.Calendar)
 	}
 	v.zone(o, path+".zone", h.Zone)
-	if h.Pauses && h.Calendar == "" && len(h.Days) == 0 {
-		v.error(o, path+".pauses", "ignored", "work pauses when hours end, and these never do", "write calendar or days")
-	}
 	for i, span := range h.Days {
 		place := fmt.Sprintf("%s.days[%d]", path, i)
 		from, okFrom := minuteOfDay(span.From)
@@ -270,6 +267,9 @@ func minuteOfDay(text string) (int, bool) {
 func (v *validator) pool(o object, path string, p *ModelPool) {
 	v.zero(o, path, "size", p.Size == 0, "write how many there are; a pool of nobody never does anything")
 	v.hours(o, path+".hours", p.Hours)
+	if p.Pauses && p.Hours == nil && !slices.ContainsFunc(p.Members, func(m ModelMember) bool { return m.Hours != nil }) {
+		v.error(o, path+".pauses", "ignored", "work pauses when hours end, and nobody here has hours", "write hours, or remove it")
+	}
 	if len(p.Members) > 0 && (p.Size > 0 || p.Hours != nil) {
 		v.error(o, path+".members", "not-exactly-one", "members stand instead of size and hours", "remove size and hours, and give each member hours")
 	}
