@@ -61,18 +61,18 @@ type eyes struct {
 }
 
 type eye struct {
-	watch    *detect.Watch
-	last     api.Observation
-	runs     uint64
-	looking  bool
-	extra    bool  // a repeat is on the heap
-	next     int64 // when its next regular run is due
-	watched  int   // expectations that wait for it
-	hurry    int   // good runs that they still want soon
-	coming   api.Observation
-	faults   []int
-	opened   int
-	lateSeen float64
+	watch   *detect.Watch
+	last    api.Observation
+	runs    uint64
+	looking bool
+	extra   bool  // a repeat is on the heap
+	next    int64 // when its next regular run is due
+	watched int   // expectations that wait for it
+	hurry   int   // good runs that they still want soon
+	coming  api.Observation
+	faults  []int
+	luck    stream // of its calls
+	arrived int64  // at its step, when it last looked
 }
 
 // The scheduler's habits, as the live one has them.
@@ -83,7 +83,7 @@ const (
 )
 
 // beginEyes makes detectors and puts the first run of each probe onto the heap.
-func (w *world) beginEyes() {
+func (w *world) beginEyes(replication int) {
 	w.eyes.probes = make([]eye, len(w.cast.eyes))
 	before := int64(newStream(w.plan.seed, w.run.Replication, "eyes", "phase").at(0) >> 20) // the controller started some time earlier, and nobody knows when
 	for i := range w.cast.eyes {
@@ -96,6 +96,7 @@ func (w *world) beginEyes() {
 			continue // Compile has said so
 		}
 		w.eyes.probes[i].watch = watch
+		w.eyes.probes[i].luck = newStream(w.plan.seed, replication, "probe "+p.name, "call")
 		for f := range w.plan.faults {
 			if w.plan.faults[f].probe == p.name {
 				w.eyes.probes[i].faults = append(w.eyes.probes[i].faults, f)
@@ -119,9 +120,9 @@ func (w *world) look(i int, gen uint32) {
 	}
 	o := api.Observation{Probe: p.name, Verdict: api.OK, Unit: p.spec.Unit}
 	e.runs++
-	took := w.see(i, p, e, &o)
+	took := w.see(p, e, &o)
 	for _, f := range e.faults {
-		if !w.faults[f].on || !w.strikes(f, int32(e.runs), 0) {
+		if !w.faults[f].on || !w.strikes(f, e.runs) {
 			continue
 		}
 		o = api.Observation{Probe: p.name, Verdict: api.Unknown, Unit: p.spec.Unit, Reason: "the probe could not run"}
@@ -140,17 +141,18 @@ func (w *world) look(i int, gen uint32) {
 }
 
 // see asks the world; it gives how long that took where it is worth an event of its own.
-func (w *world) see(i int, p *eyePlan, e *eye, o *api.Observation) int64 {
+func (w *world) see(p *eyePlan, e *eye, o *api.Observation) int64 {
 	switch p.sight {
 	case seesEndpoint:
-		return w.seeEndpoint(i, p, e, o)
+		return w.seeEndpoint(p, e, o)
 	case seesRoute:
 		s := &w.plan.endpoints[p.endpoint]
 		if w.systems[s.system].active != p.endpoint {
 			o.Verdict, o.Reason = api.Bad, "the route names "+w.plan.endpoints[w.systems[s.system].active].short
 		}
 	case seesRunning:
-		if w.steps[p.step].stopped > 0 {
+		for _, f := range w.steps[p.step].stops {
+			w.faults[f].struck = true
 			o.Verdict, o.Reason = api.Bad, "no worker runs"
 		}
 	case seesCount:
@@ -158,13 +160,13 @@ func (w *world) see(i int, p *eyePlan, e *eye, o *api.Observation) int64 {
 	case seesOpen:
 		o.Value = float64(w.open)
 	case seesLate:
-		o.Value = w.figures.values[Late]
+		o.Value = w.figures.lateNow(w)
 	case seesDoubled:
 		o.Value = w.figures.values[Doubled]
 	case seesAge:
 		o.Value = w.ageOf(p.step, p.state)
 	case seesOpenAge:
-		for w.oldest < len(w.items) && (w.items[w.oldest].state == done || w.items[w.oldest].state == dropped) {
+		for w.oldest < len(w.items) && w.items[w.oldest].over() {
 			w.oldest++
 		}
 		if w.oldest < len(w.items) {
@@ -173,14 +175,13 @@ func (w *world) see(i int, p *eyePlan, e *eye, o *api.Observation) int64 {
 	case seesSum:
 		w.seeSum(p, o)
 	case seesArrived:
-		st := &w.steps[p.step]
-		o.Value = float64(st.arrived - st.looked)
-		st.looked = st.arrived
+		o.Value = float64(w.steps[p.step].arrived - e.arrived)
+		e.arrived = w.steps[p.step].arrived
 	case seesLag:
 		o.Value = seconds(w.stale(p.endpoint))
 	case seesLocked:
-		o.Value = float64(len(w.systems[p.system].hanging))
-		if w.systems[p.system].locked > 0 {
+		o.Value = float64(w.systems[p.system].waiting(w.items))
+		if w.locked(p.system) {
 			o.Value++
 		}
 	}
@@ -189,11 +190,11 @@ func (w *world) see(i int, p *eyePlan, e *eye, o *api.Observation) int64 {
 
 func seconds(ns int64) float64 { return float64(ns/1e6) / 1000 }
 
-func (w *world) seeEndpoint(i int, p *eyePlan, e *eye, o *api.Observation) int64 {
-	id := int32(w.luck[luckProbe].of(int32(i), uint8(e.runs))>>33 ^ e.runs)
-	r := reply{unanswered, p.timeout, -1, 0}
-	if w.systems[w.plan.endpoints[p.endpoint].system].locked == 0 {
-		r = w.reply(p.endpoint, id, 0, p.timeout)
+func (w *world) seeEndpoint(p *eyePlan, e *eye, o *api.Observation) int64 {
+	r := reply{unanswered, p.timeout, -1}
+	if !w.locked(w.plan.endpoints[p.endpoint].system) {
+		u := e.luck.at(e.runs)
+		r = w.reply(p.endpoint, u, u, p.timeout)
 	}
 	switch r.answer {
 	case answered:

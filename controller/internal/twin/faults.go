@@ -2,6 +2,7 @@ package twin
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,6 @@ type faultPlan struct {
 	step      int
 	probe     string
 	person    int
-	luck      uint64
 }
 
 // faultState is a fault in one run.
@@ -38,10 +38,12 @@ type faultState struct {
 }
 
 func (c *compiler) faults() {
-	for i, f := range c.p.setup.Scenario.Spec.Faults {
-		p := faultPlan{name: cmp.Or(f.Name, strings.Trim(string(f.Kind)+" "+f.On, " ")), kind: f.Kind, at: c.p.from + int64(f.At.Duration), jitter: int64(f.Jitter.Duration),
+	for i := range c.p.setup.Scenario.Spec.Faults {
+		f := &c.p.setup.Scenario.Spec.Faults[i]
+		c.faultFigures(f)
+		p := faultPlan{name: f.Called(), kind: f.Kind, at: c.p.from + int64(f.At.Duration), jitter: int64(f.Jitter.Duration),
 			lasting: int64(f.Lasting.Duration), share: cmp.Or(f.Share.PPM, 1_000_000), by: int64(f.By.Duration), most: f.Most, times: f.Times,
-			system: -1, step: -1, person: -1, luck: uint64(i)}
+			system: -1, step: -1, person: -1}
 		what, name, _ := strings.Cut(f.On, "/")
 		known := true
 		switch {
@@ -69,6 +71,9 @@ func (c *compiler) faults() {
 			c.errorf(c.p.setup.Scenario.Pos, "unknown-target", "write integration/NAME/ENDPOINT, integration/NAME, step/NAME, probe/NAME or person/NAME",
 				"fault %s: a fault of kind %s cannot be on %q, or there is no such thing", p.name, f.Kind, f.On)
 			continue
+		}
+		if slices.ContainsFunc(c.p.faults, func(o faultPlan) bool { return o.name == p.name }) {
+			c.errorf(c.p.setup.Scenario.Pos, "duplicate-name", "give each a name: reports tell them apart by it, and chance too", "there are two faults called %q", p.name)
 		}
 		c.p.faults = append(c.p.faults, p)
 	}
@@ -123,7 +128,7 @@ func (w *world) beginFaults(replication int) {
 		w.faults[i].luck = newStream(w.plan.seed, replication, "fault "+f.name, "share")
 		at := f.at
 		if f.jitter > 0 {
-			at += int64(newStream(w.plan.seed, replication, "fault "+f.name, "jitter").at(0) % uint64(f.jitter))
+			at += int64(below(newStream(w.plan.seed, replication, "fault "+f.name, "jitter").at(0), uint64(f.jitter)))
 		}
 		w.faults[i].began, w.faults[i].ended = maxTime, maxTime
 		w.heap.push(at, evFault, int32(i), 1, 0)
@@ -133,20 +138,22 @@ func (w *world) beginFaults(replication int) {
 	}
 }
 
-// strikes tells whether a fault touches this item at this try, and remembers that it did.
-func (w *world) strikes(f int, i int32, try uint8) bool {
-	if !hits(w.faults[f].luck.of(i, try), w.plan.faults[f].share) {
+// strikes tells whether a fault touches what has this place in its luck, and remembers that it did.
+func (w *world) strikes(f int, n uint64) bool {
+	if share := w.plan.faults[f].share; share < 1_000_000 && !hits(w.faults[f].luck.at(n), share) {
 		return false
 	}
 	w.faults[f].struck = true
 	return true
 }
 
-// bend changes a reply by a fault.
-func (p *faultPlan) bend(w *world, _ *endState, r *reply) {
+// bend changes a reply by a fault. True: nothing else matters any more.
+func (w *world) bend(f int, r *reply) bool {
+	p := &w.plan.faults[f]
 	switch p.kind {
 	case api.FaultOutage:
-		*r = reply{failed, min(r.took, int64(5*time.Millisecond)), -1, 0}
+		*r = reply{failed, min(r.took, int64(5*time.Millisecond)), -1}
+		return true
 	case api.FaultError:
 		r.answer, r.effect = failed, -1
 	case api.FaultRefuse:
@@ -161,19 +168,12 @@ func (p *faultPlan) bend(w *world, _ *endState, r *reply) {
 			r.effect += p.by
 		}
 	case api.FaultRateLimit:
-		if w.limited(p.most, &w.faults[w.faultOf(p)].limit) {
-			*r = reply{refused, min(r.took, latencyDefault), -1, 0}
+		if limited(p.most, &w.faults[f].limit, w.now) {
+			*r = reply{refused, min(r.took, latencyDefault), -1}
+			return true
 		}
 	}
-}
-
-func (w *world) faultOf(p *faultPlan) int {
-	for i := range w.plan.faults {
-		if &w.plan.faults[i] == p {
-			return i
-		}
-	}
-	return 0
+	return false
 }
 
 // fault begins or ends a fault.
@@ -191,28 +191,23 @@ func (w *world) fault(f int, on bool) {
 		s.ended = w.now
 		w.tell("over", p.name+" is over")
 	}
-	for _, e := range p.endpoints {
-		if p.kind != api.FaultLock {
-			w.ends[e].faults = toggled(w.ends[e].faults, f, on)
+	if p.kind != api.FaultLock {
+		for _, e := range p.endpoints {
+			w.ends[e].faults = w.outagesFirst(toggled(w.ends[e].faults, f, on))
 		}
-	}
-	by := 1
-	if !on {
-		by = -1
 	}
 	switch p.kind {
 	case api.FaultSurge:
-		s.struck = true
-		w.surge(p.times, on)
+		w.surges = toggled(w.surges, f, on)
+		w.surge()
 	case api.FaultSilence:
-		s.struck = true
-		w.silent += by
+		w.silences = toggled(w.silences, f, on)
 	case api.FaultStop:
-		s.struck = true
-		w.stop(p.step, by)
+		w.steps[p.step].stops = toggled(w.steps[p.step].stops, f, on)
+		w.stop(p.step, on)
 	case api.FaultLock:
-		s.struck = true
-		w.lock(p.system, by)
+		w.systems[p.system].locks = toggled(w.systems[p.system].locks, f, on)
+		w.lock(p.system)
 	case api.FaultPoison:
 		w.steps[p.step].poison = toggled(w.steps[p.step].poison, f, on)
 	case api.FaultRedeliver:
@@ -220,40 +215,62 @@ func (w *world) fault(f int, on bool) {
 	}
 }
 
+// toggled is a list of faults with one more or one less, in the order of the scenario.
 func toggled(list []int, f int, on bool) []int {
-	if on {
-		return append(list, f)
-	}
-	var out []int
+	out := make([]int, 0, len(list)+1)
 	for _, x := range list {
 		if x != f {
 			out = append(out, x)
 		}
 	}
+	if on {
+		out = append(out, f)
+		slices.Sort(out)
+	}
 	return out
 }
 
-func (w *world) surge(times float64, on bool) {
-	if times <= 0 {
-		return
+// outagesFirst sorts the faults of an endpoint: where nobody can connect, nothing else can go wrong; and what limits calls sees them
+// before they fail.
+func (w *world) outagesFirst(list []int) []int {
+	rank := func(f int) int {
+		switch w.plan.faults[f].kind {
+		case api.FaultOutage:
+			return 0
+		case api.FaultRateLimit:
+			return 1
+		}
+		return 2
 	}
-	if on {
-		w.factor *= times
-	} else {
-		w.factor /= times
+	slices.SortStableFunc(list, func(a, b int) int { return rank(a) - rank(b) })
+	return list
+}
+
+// surge brings arrivals to the pace of all surges that are on. What is left of the gap that runs now shrinks or grows with it.
+func (w *world) surge() {
+	before := w.factor
+	w.factor = 1
+	for _, f := range w.surges {
+		w.factor = float64(w.factor * w.plan.faults[f].times)
+	}
+	if a := &w.plan.arrivals; w.factor != before && a.every == 0 && a.times == nil && w.due.at < maxTime && w.due.at > w.now {
+		w.awaitArrival(w.now + min(divided(w.due.at-w.now, float64(w.factor/before)), maxTime-w.now))
 	}
 }
 
 // stop stops a step's workers, or starts them again. What they had in hand goes back to the queue after the lease.
-func (w *world) stop(step, by int) {
+func (w *world) stop(step int, on bool) {
 	st, sp := &w.steps[step], &w.plan.steps[step]
-	st.stopped += by
-	if st.stopped == 0 {
-		w.dispatch(sp.pool)
+	if !on {
+		if len(st.stops) == 0 {
+			w.dispatch(sp.pool)
+		}
 		return
 	}
-	if by < 0 || st.stopped > 1 {
-		return
+	if st.count[working] > 0 {
+		for _, f := range st.stops {
+			w.faults[f].struck = true
+		}
 	}
 	for i := range w.items {
 		it := &w.items[i]
@@ -265,13 +282,13 @@ func (w *world) stop(step, by int) {
 		w.settle(int32(i), delayed)
 		w.heap.push(w.now+sp.lease, evReady, int32(i), 0, it.gen)
 	}
+	w.dispatch(sp.pool) // others may share the workers
 }
 
-// lock holds the lock of a database, or lets it go.
-func (w *world) lock(system, by int) {
+// lock lets the calls that hang go through when no lock is held any more.
+func (w *world) lock(system int) {
 	s := &w.systems[system]
-	s.locked += by
-	if s.locked > 0 {
+	if len(s.locks) > 0 {
 		return
 	}
 	hanging := s.hanging
@@ -282,6 +299,18 @@ func (w *world) lock(system, by int) {
 			w.callFor(p.item)
 		}
 	}
+}
+
+// waiting counts the calls that hang; those who gave up are forgotten.
+func (s *systemState) waiting(items []item) int {
+	kept := s.hanging[:0]
+	for _, p := range s.hanging {
+		if items[p.item].gen == p.gen && items[p.item].state == working {
+			kept = append(kept, p)
+		}
+	}
+	s.hanging = kept
+	return len(kept)
 }
 
 // mend ends the faults that an action repairs.

@@ -16,9 +16,11 @@ type figures struct {
 	anomalies int   // open now
 	calm      int64 // the largest backlog before the first fault
 	ill       bool
-	back      bool       // all faults over, the backlog was back to what it was, and nothing was ill since
+	fresh     bool       // a fault began, and nothing was well since
 	well      int64      // since when nothing was ill
 	late      [][2]int64 // spans during which an item was late
+	due       int32      // items before this one are beyond their promise
+	overdue   int64      // those of them that are open
 }
 
 func (f *figures) init() {
@@ -28,11 +30,14 @@ func (f *figures) init() {
 	}
 }
 
+// begin starts the account: what the warm-up brought does not count.
 func (f *figures) begin(w *world) {
 	f.counting = true
 	f.values[Backlog], f.values[AtRisk] = float64(w.backlog()), float64(w.openSum)
-	for k := range w.run.Violations {
-		f.values[w.run.Violations[k].What] = 0 // of the warm-up
+	for k, info := range FigureInfos {
+		if info.Safety {
+			f.values[k] = 0
+		}
 	}
 	w.run.Violations = nil
 }
@@ -42,22 +47,20 @@ func (w *world) backlog() int64 {
 	return w.total[waiting] + w.total[inDoubt] + w.total[dead] + w.total[held]
 }
 
-func (f *figures) opened(w *world, _ int64) {
+// opened follows what all open items are worth.
+func (f *figures) opened(w *world) {
 	if f.counting {
 		f.values[AtRisk] = max(f.values[AtRisk], float64(w.openSum))
 	}
 }
 
-// striking tells whether some fault is on.
-func (w *world) striking() bool {
-	return slices.ContainsFunc(w.faults, func(s faultState) bool { return s.on })
-}
-
+// faulted notes a fault that begins. What waits at the first one is what the backlog must come back to, if it was not more before.
 func (f *figures) faulted(w *world) {
-	f.back = false
 	if f.fault == maxTime {
 		f.fault, f.well = w.now, w.now
+		f.calm = max(f.calm, w.queued())
 	}
+	f.fresh = true
 }
 
 // since is the time since the first fault, in seconds.
@@ -76,26 +79,30 @@ func (f *figures) count(k Figure) {
 	}
 }
 
-// moved follows what waits.
+// queued is what waits for its turn or for a word.
+func (w *world) queued() int64 { return w.total[waiting] + w.total[inDoubt] }
+
+// moved follows what waits. After a fault the world is ill from the first anomaly or the first item beyond the calm, until there is no
+// anomaly and the backlog is what it was; after that, a queue must be twice as long as ever before the fault to count as ill again, or the
+// ups and downs of any queue would.
 func (f *figures) moved(w *world) {
-	if !f.counting {
-		return
+	queued := w.queued()
+	if f.counting {
+		f.values[Backlog] = max(f.values[Backlog], float64(w.backlog()))
 	}
-	backlog := w.backlog()
-	f.values[Backlog] = max(f.values[Backlog], float64(backlog))
-	queued := w.total[waiting] + w.total[inDoubt]
 	if f.fault == maxTime {
 		f.calm = max(f.calm, queued)
 		return
 	}
-	if f.anomalies > 0 {
-		f.back = false
+	most := f.calm
+	if !f.ill && !f.fresh {
+		most = 2*f.calm + 4
 	}
-	ill := f.anomalies > 0 || !f.back && queued > f.calm // once it was back, a chance crowd is no relapse
+	ill := f.anomalies > 0 || queued > most
 	if f.ill && !ill {
-		f.well = w.now
+		f.well, f.fresh = w.now, false
 	}
-	f.ill, f.back = ill, f.back || !ill && !w.striking()
+	f.ill = ill
 }
 
 func (f *figures) finished(w *world, i int32) {
@@ -109,16 +116,30 @@ func (f *figures) finished(w *world, i int32) {
 	}
 }
 
+// lateNow is how many items are late so far, finished or not.
+func (f *figures) lateNow(w *world) float64 {
+	for ; w.plan.promise > 0 && int(f.due) < len(w.items) && w.now > w.items[f.due].born+w.plan.promise; f.due++ {
+		if !w.items[f.due].over() {
+			f.overdue++
+		}
+	}
+	return f.values[Late] + float64(f.overdue)
+}
+
+// left forgets an item that is open no longer.
+func (f *figures) left(i int32) {
+	if i < f.due {
+		f.overdue--
+	}
+}
+
 // close ends the account.
 func (w *world) close() {
 	f := &w.figures
 	f.values[Left] = float64(w.open)
 	for i := range w.items {
 		it := &w.items[i]
-		switch {
-		case it.state == done && it.doubtful:
-			w.checkEffects(int32(i))
-		case it.state != done && it.state != dropped && w.plan.promise > 0 && w.now > it.born+w.plan.promise:
+		if !it.over() && w.plan.promise > 0 && w.now > it.born+w.plan.promise {
 			f.values[Late]++
 			f.late = append(f.late, [2]int64{max(it.born+w.plan.promise, w.plan.from), w.now})
 		}

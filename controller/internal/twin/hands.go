@@ -23,6 +23,8 @@ type handPlan struct {
 	targets  []string
 	danger   api.Danger
 	repeat   api.Repeat
+	keeps    int64  // how long its target recognises a key
+	luck     int    // its place among the streams of chance
 	outside  string // why it is not in this world; empty where it is
 
 	system   int
@@ -32,6 +34,7 @@ type handPlan struct {
 	resolve  bool // look up what is in doubt
 	delay    int64
 	voids    bool // what definitely did not happen is freed, or repeated with its key
+	pins     bool // it is repeated at the endpoint that was asked, wherever the route leads now
 	most     int64
 	older    int64
 	undoes   string // name of the hold that a release takes back
@@ -58,7 +61,8 @@ type deed struct {
 	result  engine.Result
 	do      bool // it changes the world when it is done
 	part    bool
-	silent  bool // nobody learns that it was done
+	silent  bool // nobody learns that it was done; that is known at the deadline
+	known   bool // this is the deadline
 }
 
 // estimate is what a step would touch.
@@ -92,7 +96,7 @@ func (b *brain) perform(w *world, c engine.Command) {
 	}
 	switch c.Kind {
 	case engine.Plan:
-		e := w.would(h, engine.Bounds{})
+		e := w.would(h, c.Remediation)
 		est := api.Estimate{Text: e.text, Items: e.items, Amount: w.money(e.amount), Total: e.total, Noop: e.noop()}
 		if e.text == "" {
 			est.Text = "change nothing"
@@ -103,15 +107,15 @@ func (b *brain) perform(w *world, c engine.Command) {
 		w.later(c, planTakes, engine.Result{Estimate: &est, Outcome: api.Outcome{Result: api.ResultDone, Text: est.Text}})
 	case engine.Look:
 		r := api.ResultRefused
-		if w.keys[c.Key] {
+		if _, happened := w.keys[c.Key]; happened {
 			r = api.ResultDone
 		}
 		w.later(c, latencyDefault, engine.Result{Outcome: api.Outcome{Result: r, Text: "The target was asked."}})
 	case engine.Run:
 		b.run(w, c, h)
 	case engine.Undo:
-		w.deeds = append(w.deeds, deed{command: c, hand: h, do: true})
-		w.heap.push(w.now+h.takes.draw(w.luck[luckDeed].at(uint64(len(w.deeds)))), evDeed, int32(len(w.deeds)-1), 0, 0)
+		w.acting(h, c.Remediation, c.ID)
+		w.begin(deed{command: c, hand: h, do: true}, h.takes.draw(w.deedLuck(h)))
 	}
 }
 
@@ -135,7 +139,7 @@ func (w *world) later(c engine.Command, after int64, r engine.Result) {
 
 // run starts an action. What will come of it is decided now; it happens when its time is over.
 func (b *brain) run(w *world, c engine.Command, h *handPlan) {
-	u := w.luck[luckDeed].at(uint64(len(w.deeds)))
+	u := w.deedLuck(h)
 	d := deed{command: c, hand: h, do: true}
 	v := scramble(u)
 	switch {
@@ -145,7 +149,6 @@ func (b *brain) run(w *world, c engine.Command, h *handPlan) {
 		d.do, d.result.Outcome = false, api.Outcome{Result: api.ResultFailed, Text: "It failed without an effect."}
 	case hits(v, h.refused+h.fails+h.unknown):
 		d.do, d.silent = v&1 == 0, true
-		d.result.Outcome = api.Outcome{Result: api.ResultUnknown, Text: "There was no answer by the deadline."}
 	case hits(v, h.refused+h.fails+h.unknown+h.partial):
 		d.part = true
 	}
@@ -154,30 +157,34 @@ func (b *brain) run(w *world, c engine.Command, h *handPlan) {
 		r = &remedy{playbook: b.playbook(w, c.Playbook)}
 		b.rems[c.Remediation] = r
 	}
-	w.judgeRun(r, h)
-	w.acting(h.targets, c.Remediation, c.ID)
-	at := w.now + h.takes.draw(u)
+	w.judgeRun(b, r, h)
+	w.acting(h, c.Remediation, c.ID)
+	takes := h.takes.draw(u)
 	if h.each > 0 {
-		at += h.each * w.would(h, c.Bounds).items
+		takes += h.each * w.would(h, c.Remediation).items
 	}
-	if d.silent {
-		at = max(int64(c.Deadline.Sub(w.plan.start)), at)
-	}
-	w.deeds = append(w.deeds, d)
-	w.heap.push(at, evDeed, int32(len(w.deeds)-1), 0, 0)
+	w.begin(d, takes)
 }
 
-// judgeRun holds an action against what was written and signed.
-func (w *world) judgeRun(r *remedy, h *handPlan) {
-	if r.playbook < 0 {
-		return
+// deedLuck is the luck of the next run of a step.
+func (w *world) deedLuck(h *handPlan) uint64 {
+	n := w.tried[h.luck]
+	w.tried[h.luck]++
+	return newStream(w.plan.seed, w.run.Replication, w.cast.lucks[h.luck], "deed").at(n)
+}
+
+// begin puts a deed onto the heap. Nothing of a command is sent after its deadline: one that would take longer is cut off there, half of
+// them before their effect, and nobody knows which.
+func (w *world) begin(d deed, takes int64) {
+	c := &d.command
+	if left := int64(c.Deadline.Sub(w.clock())); !c.Deadline.IsZero() && takes >= left && !d.known {
+		if !d.silent {
+			d.do, d.silent = d.do && scramble(uint64(takes))&1 == 0, true
+		}
+		takes = max(left-1, 0)
 	}
-	p := &w.cast.config.Playbooks[r.playbook]
-	var expires time.Time
-	if p.Approval != nil {
-		expires = p.Approval.Expires
-	}
-	w.allowedBy(&p.Spec, r.yes, h.danger, expires)
+	w.deeds = append(w.deeds, d)
+	w.heap.push(w.now+takes, evDeed, int32(len(w.deeds)-1), 0, 0)
 }
 
 // deedDone is the end of a command: its effect, if it has one, and its result.
@@ -187,73 +194,59 @@ func (w *world) deedDone(n int) {
 	if d.do && d.hand != nil {
 		w.perform(&d)
 	}
+	if d.silent && !d.known {
+		d.result.Outcome = api.Outcome{Result: api.ResultUnknown, Text: "There was no answer by the deadline."}
+		d.do, d.known = false, true
+		w.begin(d, max(int64(d.command.Deadline.Sub(w.clock())), 0))
+		return
+	}
 	w.mind.result(w, &d)
 }
 
 // perform changes the world as a deed wants it.
 func (w *world) perform(d *deed) {
-	c := &d.command
+	c, h := &d.command, d.hand
 	if c.Kind == engine.Undo {
-		d.result.Outcome = w.undo(d.hand, c)
+		d.result.Outcome = w.undo(h, c)
 		return
 	}
-	if d.hand.repeat != api.Blind && w.keys[c.Key] {
-		if !d.silent {
-			d.result.Outcome = api.Outcome{Result: api.ResultDone, Text: "The target recognised the key: it was done before."}
-		}
+	if at, known := w.keys[c.Key]; known && h.repeat == api.Keyed && (h.keeps == 0 || w.now-at <= h.keeps) {
+		d.result.Outcome = api.Outcome{Result: api.ResultDone, Text: "The target recognised the key: it was done before."}
 		return
 	}
 	bounds := c.Bounds
+	if e := c.Estimate; e != nil && e.Items > 0 && (bounds.Items == 0 || e.Items < bounds.Items) {
+		bounds.Items = e.Items // what turned up since waits for the next run
+	}
 	if d.part {
-		bounds.Items = max(w.would(d.hand, bounds).items/2, 1)
+		bounds.Items = max(min(w.would(h, c.Remediation).items, bounds.Items)/2, 1)
 	}
-	back := d.hand.canary > 0 && w.failing(d.hand)
+	back := h.canary > 0 && w.failing(h)
 	if back {
-		bounds.Items = d.hand.canary
+		bounds.Items = h.canary
 	}
-	items, amount := w.do(d.hand, bounds, c.Remediation)
+	items, amount := w.do(h, bounds, c.Remediation)
 	if w.keys == nil {
-		w.keys = map[string]bool{}
+		w.keys = map[string]int64{}
 	}
-	w.keys[c.Key] = true
-	if d.hand.effect != api.EffectNotify && d.hand.effect != api.EffectObserve {
+	if !d.part && !back {
+		w.keys[c.Key] = w.now
+	}
+	if h.effect != api.EffectNotify && h.effect != api.EffectObserve {
 		w.figures.first(w, Acted)
 		w.figures.count(Actions)
 	}
 	w.judgeLimits(c, items, amount)
+	o := api.Outcome{Result: api.ResultFailed, Items: items, Amount: w.money(amount)}
 	switch {
-	case d.silent:
 	case back:
-		d.result.Outcome = api.Outcome{Result: api.ResultFailed, Text: "The first ones came back; the rest was left.", Items: items, Amount: w.money(amount)}
+		o.Text = "The first ones came back; the rest was left."
 	case d.part:
-		d.result.Outcome = api.Outcome{Result: api.ResultFailed, Text: "It did a part and failed.", Items: items, Amount: w.money(amount)}
+		o.Text = "It did a part and failed."
 	default:
-		d.result.Outcome = api.Outcome{Result: api.ResultDone, Text: fmt.Sprintf("Done: %s.", d.hand.effect), Items: items, Amount: w.money(amount)}
+		o.Result, o.Text = api.ResultDone, fmt.Sprintf("Done: %s.", h.effect)
 	}
-}
-
-// judgeLimits holds what was really touched against what the playbook allows.
-func (w *world) judgeLimits(c *engine.Command, items, amount int64) {
-	b, ok := w.mind.(*brain)
-	if !ok {
-		return
-	}
-	r := b.rems[c.Remediation]
-	if r == nil || r.playbook < 0 {
-		return
-	}
-	r.items += items
-	r.amount += amount
-	if r.said[c.Step] {
-		return // a person saw the figures; the engine asks again where they have grown
-	}
-	l := &w.cast.config.Playbooks[r.playbook].Spec.Limits
-	if l.Items > 0 && r.items > l.Items {
-		w.violated(OverLimit, "%s touched %d items; its limit is %d", c.Playbook, r.items, l.Items)
-	}
-	if most, bounded := l.Amount[w.plan.currency]; bounded && r.amount > most {
-		w.violated(OverLimit, "%s touched %s; its limit is %s", c.Playbook, w.money(r.amount), l.Amount)
-	}
+	d.result.Outcome = o
 }
 
 func (w *world) money(amount int64) api.Money {
@@ -264,7 +257,7 @@ func (w *world) money(amount int64) api.Money {
 }
 
 // would tells what a step would touch now.
-func (w *world) would(h *handPlan, _ engine.Bounds) estimate {
+func (w *world) would(h *handPlan, remediation string) estimate {
 	switch h.effect {
 	case api.EffectRoute:
 		s := &w.systems[h.system]
@@ -286,19 +279,19 @@ func (w *world) would(h *handPlan, _ engine.Bounds) estimate {
 		return estimate{text: "tell or look; it changes nothing"}
 	}
 	if h.resolve {
-		return w.wouldMove(h, w.doubted(h), "look up")
+		return w.wouldMove(w.doubted(h), "look up")
 	}
 	if h.place.worker || h.place.step < 0 {
 		return w.wouldServe(h)
 	}
-	return w.wouldMove(h, w.found(h), string(h.effect))
+	return w.wouldMove(w.found(h, remediation), string(h.effect))
 }
 
 // wouldServe is about workers and locks.
 func (w *world) wouldServe(h *handPlan) estimate {
 	switch {
 	case h.place.step < 0: // a lock
-		if w.systems[h.place.system].locked == 0 {
+		if len(w.systems[h.place.system].locks) == 0 {
 			return estimate{same: true}
 		}
 		return estimate{items: 1, total: 1, text: "end the session that blocks " + w.plan.systems[h.place.system].name}
@@ -312,7 +305,7 @@ func (w *world) wouldServe(h *handPlan) estimate {
 			return estimate{same: true}
 		}
 		return estimate{text: "let work into " + w.plan.steps[h.place.step].name + " again", before: "held"}
-	case w.steps[h.place.step].stopped == 0:
+	case len(w.steps[h.place.step].stops) == 0:
 		return estimate{same: true}
 	}
 	return estimate{text: "start the workers of " + w.plan.steps[h.place.step].name, before: "stopped"}
@@ -337,7 +330,7 @@ func (w *world) fed(step int) bool {
 	return false
 }
 
-func (w *world) wouldMove(h *handPlan, list []int32, verb string) estimate {
+func (w *world) wouldMove(list []int32, verb string) estimate {
 	e := estimate{total: int64(len(list))}
 	for _, i := range list {
 		e.items++
@@ -364,7 +357,7 @@ func (w *world) doubted(h *handPlan) []int32 {
 }
 
 // found lists the items of a step's place, oldest first, within its own bounds.
-func (w *world) found(h *handPlan) []int32 {
+func (w *world) found(h *handPlan, remediation string) []int32 {
 	l := &w.steps[h.place.step].lines[h.place.state]
 	switch {
 	case h.effect == api.EffectRelease:
@@ -375,7 +368,10 @@ func (w *world) found(h *handPlan) []int32 {
 	var out []int32
 	for _, p := range l.list[l.head:] {
 		it := &w.items[p.item]
-		if it.gen == p.gen && w.now-it.since >= h.older && (h.attempts == 0 || int64(it.moved) < h.attempts) && (h.most == 0 || int64(len(out)) < h.most) {
+		if it.gen != p.gen || w.now-it.since < h.older || h.attempts > 0 && int64(it.moved) >= h.attempts || h.most > 0 && int64(len(out)) >= h.most {
+			continue
+		}
+		if h.undoes == "" || w.holds[p.item] == remediation { // a release of a hold leaves alone what others hold
 			out = append(out, p.item)
 		}
 	}
@@ -404,7 +400,7 @@ func (w *world) do(h *handPlan, b engine.Bounds, remediation string) (items, amo
 	case h.place.worker || h.place.step < 0:
 		return w.serve(h), 0
 	}
-	for _, i := range w.bounded(w.found(h), b) {
+	for _, i := range w.bounded(w.found(h, remediation), b) {
 		items++
 		amount += w.items[i].value
 		w.move(h, i, remediation)
@@ -422,7 +418,7 @@ func (w *world) failing(h *handPlan) bool {
 		if end < 0 {
 			end = w.systems[call.system].active
 		}
-		if w.systems[call.system].locked > 0 {
+		if len(w.systems[call.system].locks) > 0 {
 			return true
 		}
 		for _, f := range w.ends[end].faults {
@@ -460,10 +456,13 @@ func (w *world) move(h *handPlan, i int32, remediation string) {
 		}
 		w.holds[i] = remediation
 	case api.EffectRelease:
-		if h.undoes == "" || w.holds[i] == remediation {
-			delete(w.holds, i)
-			w.settle(i, waiting)
+		if w.freed == nil {
+			w.freed = map[int32]string{}
 		}
+		delete(w.holds, i)
+		w.freed[i] = remediation
+		w.items[i].tries = 0
+		w.settle(i, waiting)
 	default:
 		it := &w.items[i]
 		it.tries, it.call, it.moved = 0, 0, min(it.moved, 250)+1
@@ -503,13 +502,13 @@ func (w *world) resolve(h *handPlan, list []int32) (items, amount int64) {
 		case call.effect >= 0 && w.has(i, call.effect, end):
 			items++
 			amount += it.value
-			w.settled(i)
+			w.resume(i)
 		case w.now-it.since < h.delay || !h.voids:
 			continue // too early for a no, or only to be reported
 		default:
 			items++
 			amount += it.value
-			it.tries = 0
+			it.tries, it.pinned = 0, h.pins
 			w.settle(i, waiting)
 		}
 	}
@@ -519,22 +518,11 @@ func (w *world) resolve(h *handPlan, list []int32) (items, amount int64) {
 // unreachable tells whether a look-up would get no answer.
 func (w *world) unreachable(end int, i int32) bool {
 	for _, f := range w.ends[end].faults {
-		if k := w.plan.faults[f].kind; (k == api.FaultOutage || k == api.FaultError) && w.strikes(f, i, 100) {
+		if k := w.plan.faults[f].kind; (k == api.FaultOutage || k == api.FaultError || k == api.FaultTimeout) && w.strikes(f, w.chance(i)|1<<63) {
 			return true
 		}
 	}
 	return false
-}
-
-// settled goes on with an item whose call is known to have happened.
-func (w *world) settled(i int32) {
-	it := &w.items[i]
-	it.call++
-	if int(it.call) < len(w.plan.steps[it.step].calls) {
-		w.enqueueAgain(i)
-		return
-	}
-	w.enter(i, w.plan.steps[it.step].next.choose(int(it.prev), w.luck[luckWay].of(i, it.visits)), int(it.step))
 }
 
 // undo restores what was before.
@@ -543,217 +531,40 @@ func (w *world) undo(h *handPlan, c *engine.Command) api.Outcome {
 	if c.Estimate != nil {
 		_ = json.Unmarshal(c.Estimate.Before, &before) // without one there is nothing to restore
 	}
-	switch h.effect {
-	case api.EffectRoute:
+	switch {
+	case h.effect == api.EffectRoute:
 		for e := range w.plan.endpoints {
 			if w.plan.endpoints[e].system == h.system && w.plan.endpoints[e].short == before {
 				w.systems[h.system].active = e
 			}
 		}
-	case api.EffectReroute:
+	case h.effect == api.EffectReroute:
 		if before == rerouteBack {
 			w.steps[h.to.step].divert = h.place.step
-			break
+		} else {
+			w.steps[h.place.step].divert = -1
 		}
-		w.steps[h.place.step].divert = -1
-	case api.EffectHold, api.EffectRelease:
-		hold := h.effect == api.EffectHold
-		if h.place.worker {
-			w.steps[h.place.step].paused = !hold
-			w.dispatch(w.plan.steps[h.place.step].pool)
-			break
-		}
-		for i := range w.items {
-			if hold && w.holds[int32(i)] == c.Remediation && w.items[i].state == held {
-				w.settle(int32(i), waiting)
-			}
-		}
+	case h.place.worker && (h.effect == api.EffectHold || h.effect == api.EffectRelease):
+		w.steps[h.place.step].paused = h.effect == api.EffectRelease
+		w.dispatch(w.plan.steps[h.place.step].pool)
+	case h.effect == api.EffectHold:
+		w.putBack(w.holds, c.Remediation, held, waiting)
+	case h.effect == api.EffectRelease:
+		w.putBack(w.freed, c.Remediation, waiting, held)
 	default:
 		return api.Outcome{Result: api.ResultRefused, Text: "It cannot be undone."}
 	}
 	return api.Outcome{Result: api.ResultDone, Text: "Put back."}
 }
 
-// hands makes the steps of a variant's playbooks ready.
-func (c *compiler) hands(cfg *engine.Config) map[handKey]*handPlan {
-	out := map[handKey]*handPlan{}
-	for i := range cfg.Playbooks {
-		p := &cfg.Playbooks[i]
-		for k := range p.Spec.Steps {
-			if p.Steps[k].Control != (api.Control{}) {
-				continue
-			}
-			h := c.hand(p, k)
-			out[handKey{p.Digest, h.step}] = h
-			if h.outside != "" {
-				c.note("Step %s of playbook %s: %s", h.step, p.Name, strings.TrimPrefix(h.outside, "!"))
+// putBack brings the items that a remediation moved back from one state to the other; those that went on meanwhile stay where they are.
+func (w *world) putBack(whose map[int32]string, remediation string, from, to state) {
+	for i := range int32(len(w.items)) {
+		if r, moved := whose[i]; moved && r == remediation {
+			delete(whose, i)
+			if w.items[i].state == from {
+				w.settle(i, to)
 			}
 		}
 	}
-	return out
-}
-
-// params are the parameters that the twin reads, whatever the action.
-type params struct {
-	Integration string          `json:"integration"`
-	To          string          `json:"to"`
-	From        string          `json:"from"`
-	Most        int64           `json:"most"`
-	Limit       int64           `json:"limit"`
-	OlderThan   api.Duration    `json:"olderThan"`
-	Of          string          `json:"of"`
-	Attempts    int64           `json:"attempts"`
-	Canary      []int64         `json:"canary"`
-	Void        json.RawMessage `json:"void"`
-	Retry       json.RawMessage `json:"retry"`
-	Lookup      *struct {
-		Delay api.Duration `json:"delay"`
-	} `json:"lookup"`
-}
-
-func (c *compiler) hand(p *engine.Playbook, k int) *handPlan {
-	spec, plan := &p.Spec.Steps[k], &p.Steps[k]
-	h := &handPlan{playbook: p.Name, step: spec.Name, effect: plan.Action.Effect, targets: plan.Targets, danger: plan.Action.Danger, repeat: plan.Action.Repeat,
-		place: spot{step: -1, system: -1}, to: spot{step: -1, system: -1}, takes: fixedTable(int64(500 * time.Millisecond))}
-	for _, m := range c.p.setup.Model.Spec.Actions {
-		if m.Action != spec.Do && m.Action != p.Name+"/"+spec.Name {
-			continue
-		}
-		if m.Effect != "" {
-			h.effect = m.Effect
-		}
-		if m.Takes != nil {
-			h.takes = timesTable(m.Takes)
-		}
-		h.each = int64(m.Each.Duration)
-		h.refused, h.fails, h.unknown, h.partial = m.Refused.PPM, m.Fails.PPM, m.Unknown.PPM, m.Partial.PPM
-	}
-	var with params
-	if raw, err := spec.With.MarshalJSON(); err == nil {
-		_ = json.Unmarshal(raw, &with) // a parameter of another shape belongs to an action that the twin reads nothing of
-	}
-	h.most, h.older, h.undoes = max(with.Most, with.Limit), int64(with.OlderThan.Duration), with.Of
-	h.voids = len(with.Void)+len(with.Retry) > 0
-	if h.effect == api.EffectRedeliver {
-		h.redelivers(spec.Do, &with)
-	}
-	c.aim(h, spec, plan, with)
-	return h
-}
-
-// redelivers takes what bounds a redelivery, with the defaults of the actions that do so.
-func (h *handPlan) redelivers(action string, with *params) {
-	h.attempts = with.Attempts
-	switch action {
-	case "replay":
-		h.attempts = max(h.attempts, 1)
-		h.canary = 1
-		if with.Canary != nil {
-			h.canary = 0
-		}
-		if len(with.Canary) > 0 {
-			h.canary = max(with.Canary[0], 1)
-		}
-	case "requeue":
-		if h.attempts == 0 {
-			h.attempts = 3
-		}
-	}
-}
-
-// aim finds out where in this world a step acts.
-func (c *compiler) aim(h *handPlan, spec *api.Step, plan *api.StepPlan, with params) {
-	switch h.effect {
-	case api.EffectNotify, api.EffectObserve:
-		return
-	case api.EffectRoute:
-		if h.system = c.system(with.Integration); h.system < 0 {
-			h.outside = "there is no integration " + with.Integration + " in this world."
-			return
-		}
-		s := &c.p.systems[h.system]
-		h.endpoint = s.first
-		if with.To == "" && spec.Do == "failover" {
-			h.endpoint = s.first + min(1, s.count-1)
-		}
-		if with.To != "" {
-			if h.endpoint = c.endpointOf(with.Integration + "/" + with.To); h.endpoint < 0 {
-				h.outside = "!There is no endpoint " + with.To + "."
-			}
-		}
-		return
-	}
-	if with.Lookup != nil {
-		h.resolve, h.system, h.delay = true, c.system(with.Integration), int64(with.Lookup.Delay.Duration)
-		if h.system < 0 {
-			h.outside = "there is no integration " + with.Integration + " in this world."
-		}
-		return
-	}
-	if at, ok := c.place(plan.Targets, 0); ok {
-		h.place = at
-		if to, ok := c.place(plan.Targets, 1); ok {
-			h.to = to
-		} else if len(plan.Targets) > 1 {
-			h.outside = fmt.Sprintf("!There is no %s in this world.", plan.Targets[1])
-		} else if h.effect == api.EffectReroute {
-			h.outside = "the model does not say where it sends work to."
-		}
-		return
-	}
-	if system := c.system(with.Integration); system >= 0 && c.p.systems[system].locks {
-		h.place.system = system
-		return
-	}
-	h.outside = fmt.Sprintf("the model does not say what %s is.", strings.Join(plan.Targets, ", "))
-	if c.placed(plan.Targets) {
-		h.outside = "!There is no such thing in this world: " + strings.Join(plan.Targets, ", ") + "."
-	}
-}
-
-// placed tells whether the model places targets of this sort at all, so that one it does not know is a mistake and no gap.
-func (c *compiler) placed(targets []string) bool {
-	for _, t := range targets {
-		sort, _, _ := strings.Cut(t, "/")
-		if slices.ContainsFunc(c.p.setup.Model.Spec.Places, func(m api.ModelPlace) bool { return strings.HasPrefix(m.Target, sort+"/") }) {
-			return true
-		}
-	}
-	return false
-}
-
-// place is where the n-th target of a step is.
-func (c *compiler) place(targets []string, n int) (spot, bool) {
-	if n >= len(targets) {
-		return spot{}, false
-	}
-	for _, m := range c.p.setup.Model.Spec.Places {
-		if m.Target != targets[n] {
-			continue
-		}
-		s := spot{step: -1, system: -1, worker: m.State == "workers", state: stateOf(m.State)}
-		if m.Step != "" {
-			s.step = c.step(m.Step)
-		}
-		if m.System != "" {
-			s.system = c.system(m.System)
-		}
-		if s.step < 0 && s.system < 0 {
-			c.errorf(c.p.setup.Model.Pos, "unknown-reference", "", "place %s: there is no such step or integration", m.Target)
-		}
-		return s, s.step >= 0 || s.system >= 0
-	}
-	return spot{}, false
-}
-
-// cast makes a variant ready.
-func (c *compiler) cast(v api.Variant) {
-	cfg := &c.p.setup.Current
-	if v == api.VariantCandidate {
-		if cfg = c.p.setup.Candidate; cfg == nil {
-			c.errorf(c.p.setup.Scenario.Pos, "missing-key", "say in candidate which files take the place of those of the same name", "variant candidate is asked for, and the scenario has no candidate")
-			return
-		}
-	}
-	c.p.casts = append(c.p.casts, cast{variant: v, config: cfg, eyes: c.eyes(cfg), hands: c.hands(cfg)})
 }

@@ -5,6 +5,7 @@ type event struct {
 	at    int64  // nanoseconds since the start
 	order uint64 // priority in the upper 8 bits, sequence below
 	kind  kind
+	end   int16 // endpoint of a call
 	a     int32 // what it is about: an item, a probe, a fault ...
 	b     int32
 	gen   uint32 // of the item: an event for an earlier life of it is void
@@ -17,10 +18,10 @@ const (
 	evFault    kind = iota // a: fault; b: 1 begins, 0 ends
 	evArrive               // the next item
 	evReady                // a: item: its pause or delay is over
-	evEffect               // a: item, b: call: the effect of a call whose answer will not come in time
-	evAnswer               // a: item, b: how
+	evEffect               // a: item, b: step and call: the effect of a call whose answer does not tell of it
+	evAnswer               // a: item, b: how, and step and call
 	evWorked               // a: item
-	evCallback             // a: item, b: call
+	evCallback             // a: item
 	evGhost                // a: item, b: step: work on it that a second delivery caused
 	evOpen                 // a: pool: its hours change
 	evLook                 // a: probe
@@ -28,7 +29,6 @@ const (
 	evDeed                 // a: deed: a command's result is known
 	evPerson               // a: answer
 	evWake                 // the engine, or a naive program, wants the time
-	evTick                 // b: sampling of figures
 	evCount                // what counts begins
 	evEnd
 )
@@ -40,8 +40,13 @@ type heap struct {
 }
 
 func (h *heap) push(at int64, k kind, a, b int32, gen uint32) {
+	h.add(event{at: at, kind: k, a: a, b: b, gen: gen})
+}
+
+// add puts an event into its place; of its order only the kind is asked for.
+func (h *heap) add(e event) {
 	h.seq++
-	e := event{at: at, order: uint64(k)<<56 | h.seq, kind: k, a: a, b: b, gen: gen}
+	e.order = uint64(e.kind)<<56 | h.seq
 	h.list = append(h.list, e)
 	i := len(h.list) - 1
 	for i > 0 {
@@ -85,3 +90,6 @@ func (h *heap) pop() event {
 	h.list[i] = e
 	return top
 }
+
+// kindNames are for traces.
+var kindNames = [...]string{"fault", "arrive", "ready", "effect", "answer", "worked", "callback", "ghost", "open", "look", "saw", "deed", "person", "wake", "count", "end"}

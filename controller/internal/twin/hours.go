@@ -90,7 +90,9 @@ func layHours(days []api.WeekSpan, business *calendar.Calendar, zone *time.Locat
 				at := func(minute int) int64 {
 					return int64(time.Date(noon.Year(), noon.Month(), noon.Day(), minute/60, minute%60, 0, 0, zone).Sub(start))
 				}
-				h.spans = append(h.spans, [2]int64{at(from), at(to)})
+				if s := [2]int64{at(from), at(to)}; s[0] < s[1] { // the clock may skip a span whole
+					h.spans = append(h.spans, s)
+				}
 			}
 		}
 	}

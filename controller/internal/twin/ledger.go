@@ -2,7 +2,7 @@ package twin
 
 import (
 	"fmt"
-	"time"
+	"math"
 
 	"github.com/backstay/backstay/api"
 )
@@ -10,11 +10,11 @@ import (
 // ledger books every effect at every outside system, whoever caused it, and judges. Nothing that decides ever reads it.
 type ledger struct {
 	effects int
-	count   []uint8 // item*effects + effect
+	count   []uint8 // item*effects + effect; 255 stands for more
 	where   []int16 // endpoint of the first
 	when    []int64
-	second  map[int64]booking // of the rare items that have more than one, by item*effects + effect
-	sums    []int64           // money by effect
+	more    map[int64][]booking // of the rare items that have more than one, by item*effects + effect
+	sums    []int64             // money by effect
 	acts    []act
 }
 
@@ -41,10 +41,12 @@ func (l *ledger) grow() {
 func (l *ledger) book(w *world, i int32, call *callPlan, end int) {
 	at := int(i)*l.effects + call.effect
 	e := &w.plan.endpoints[end]
-	if first, ok := l.at(i, call.effect, end); ok && call.keyed && w.now-first <= e.keeps {
+	if last, ok := l.at(i, call.effect, end); ok && call.keyed && e.keeps > 0 && w.now-last <= e.keeps {
 		return // it recognised the key
 	}
-	l.count[at]++
+	if l.count[at] < math.MaxUint8 {
+		l.count[at]++
+	}
 	if call.money {
 		l.sums[call.effect] += w.items[i].value
 	} else {
@@ -54,25 +56,28 @@ func (l *ledger) book(w *world, i int32, call *callPlan, end int) {
 		l.where[at], l.when[at] = int16(end), w.now
 		return
 	}
-	if l.second == nil {
-		l.second = map[int64]booking{}
+	if l.more == nil {
+		l.more = map[int64][]booking{}
 	}
-	l.second[int64(at)] = booking{end, w.now}
+	l.more[int64(at)] = append(l.more[int64(at)], booking{end, w.now})
 	if l.count[at] == 2 {
 		w.violated(Doubled, "%s: %s happened at %s and again at %s", itemName(i), w.plan.effects[call.effect], w.plan.endpoints[l.where[at]].name, e.name)
 	}
 }
 
-// at is when an endpoint did it.
+// at is when an endpoint last did it.
 func (l *ledger) at(i int32, effect, end int) (int64, bool) {
 	at := int(i)*l.effects + effect
-	switch {
-	case l.count[at] == 0:
-		return 0, false
-	case int(l.where[at]) == end:
+	if l.count[at] > 1 {
+		more := l.more[int64(at)]
+		for k := len(more) - 1; k >= 0; k-- {
+			if more[k].endpoint == end {
+				return more[k].at, true
+			}
+		}
+	}
+	if l.count[at] > 0 && int(l.where[at]) == end {
 		return l.when[at], true
-	case l.count[at] > 1 && l.second[int64(at)].endpoint == end:
-		return l.second[int64(at)].at, true
 	}
 	return 0, false
 }
@@ -81,18 +86,9 @@ func (l *ledger) at(i int32, effect, end int) (int64, bool) {
 func (l *ledger) finished(w *world, i int32) {
 	w.inOrder(i)
 	it := &w.items[i]
-	if it.doubtful {
-		return // judged at the end: the effect may still be on its way
-	}
-	w.checkEffects(i)
-}
-
-// checkEffects finds what an item that is done lacks.
-func (w *world) checkEffects(i int32) {
-	it := &w.items[i]
 	for k := range w.plan.steps[it.step].calls {
-		if call := &w.plan.steps[it.step].calls[k]; call.effect >= 0 && w.ledger.count[int(i)*w.ledger.effects+call.effect] == 0 {
-			w.ledger.lose(w, i, "counts as done, and "+w.plan.effects[call.effect]+" never happened")
+		if call := &w.plan.steps[it.step].calls[k]; call.effect >= 0 && l.count[int(i)*l.effects+call.effect] == 0 {
+			l.lose(w, i, "counts as done, and "+w.plan.effects[call.effect]+" never happened")
 			return
 		}
 	}
@@ -100,20 +96,53 @@ func (w *world) checkEffects(i int32) {
 
 func (l *ledger) lose(w *world, i int32, how string) { w.violated(Lost, "%s %s", itemName(i), how) }
 
+// customers knows whose each item is, and which of a customer's items comes after which.
+type customers struct {
+	of   []uint32
+	next []int32 // the customer's next item; -1: none yet
+	ends map[uint32][2]int32
+}
+
+func (c *customers) add(i int32, whose uint32) {
+	if c.ends == nil {
+		c.ends = map[uint32][2]int32{}
+	}
+	c.of, c.next = append(c.of, whose), append(c.next, -1)
+	ends, known := c.ends[whose]
+	if known {
+		c.next[ends[1]] = i
+	} else {
+		ends[0] = i
+	}
+	ends[1] = i
+	c.ends[whose] = ends
+}
+
+// first is the customer's first item that is not over; -1 where all are.
+func (c *customers) first(items []item, whose uint32) int32 {
+	ends := c.ends[whose]
+	for i := ends[0]; i >= 0; i = c.next[i] {
+		if !items[i].over() {
+			ends[0] = i
+			c.ends[whose] = ends
+			return i
+		}
+	}
+	ends[0] = ends[1]
+	c.ends[whose] = ends
+	return -1
+}
+
+// over tells whether nothing more will become of an item.
+func (it *item) over() bool { return it.state == done || it.state == dropped }
+
 // inOrder judges whether an item overtook an earlier one of its customer.
 func (w *world) inOrder(i int32) {
 	if w.plan.customers == 0 {
 		return
 	}
-	whose := w.customer[i]
-	for w.oldest < len(w.items) && (w.items[w.oldest].state == done || w.items[w.oldest].state == dropped) {
-		w.oldest++
-	}
-	for k := w.oldest; k < int(i); k++ {
-		if w.customer[k] == whose && w.items[k].state != done && w.items[k].state != dropped {
-			w.violated(Disorder, "%s was finished before %s of the same customer", itemName(i), itemName(int32(k)))
-			return
-		}
+	if k := w.whose.first(w.items, w.whose.of[i]); k >= 0 && k < i {
+		w.violated(Disorder, "%s was finished before %s of the same customer", itemName(i), itemName(k))
 	}
 }
 
@@ -132,9 +161,12 @@ func (w *world) violated(what Figure, format string, args ...any) {
 	}
 }
 
-// acting judges that nobody else acts on the same target; it gives what to call when the action is over.
-func (w *world) acting(targets []string, remediation, command string) {
-	for _, t := range targets {
+// acting judges that nobody else acts on the same target until acted ends it.
+func (w *world) acting(h *handPlan, remediation, command string) {
+	if h.danger <= api.D0 {
+		return // telling and looking collide with nothing
+	}
+	for _, t := range h.targets {
 		for _, a := range w.ledger.acts {
 			if a.target == t && a.remediation != remediation {
 				w.violated(TwoActors, "%s and %s act on %s at once", a.remediation, remediation, t)
@@ -158,26 +190,5 @@ func (w *world) acted(command string) {
 func (w *world) tell(kind, text string) {
 	if w.options.Story {
 		w.run.Story = append(w.run.Story, Line{At: w.at(w.now), Kind: kind, Text: text})
-	}
-}
-
-// allowedBy judges an action by what was written and signed, without asking the engine.
-func (w *world) allowedBy(spec *api.PlaybookSpec, yes int, danger api.Danger, expires time.Time) {
-	need := 0
-	if spec.Mode == api.ModeApprove {
-		need = 1
-	}
-	if danger == api.D4 {
-		need = 2
-	}
-	switch {
-	case spec.Mode != api.ModeAuto && spec.Mode != api.ModeApprove:
-		w.violated(Unapproved, "an action of a playbook in mode %s", spec.Mode)
-	case danger >= api.D5:
-		w.violated(Unapproved, "an action of class D5")
-	case yes < need:
-		w.violated(Unapproved, "an action of class %s in mode %s with %d of %d approvals", danger, spec.Mode, yes, need)
-	case !expires.IsZero() && !w.clock().Before(expires):
-		w.violated(Unapproved, "an action after its approval expired")
 	}
 }

@@ -3,6 +3,7 @@ package twin
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -36,7 +37,7 @@ func (w *world) beginMind() {
 	case api.VariantNaive:
 		w.mind = newNaive(w)
 	default:
-		b := &brain{state: engine.New(), playbooks: make([]PlaybookRun, len(w.cast.config.Playbooks)), rems: map[string]*remedy{}}
+		b := &brain{state: engine.New(), playbooks: make([]PlaybookRun, len(w.cast.config.Playbooks)), began: make([][]int64, len(w.cast.config.Playbooks)), rems: map[string]*remedy{}}
 		w.mind = b
 		b.begin(w)
 	}
@@ -49,18 +50,9 @@ type brain struct {
 	expects   []*expecting
 	playbooks []PlaybookRun
 	rems      map[string]*remedy
+	began     [][]int64 // when the remediations of each playbook were opened that acted
 	asked     []asking
 	nth       int // entry
-}
-
-// remedy is what the judge and the report know of a remediation.
-type remedy struct {
-	playbook int
-	yes      int
-	opened   int64
-	items    int64
-	amount   int64
-	said     map[string]bool // steps whose figures a person has agreed to
 }
 
 // expecting is a running expectation.
@@ -109,7 +101,7 @@ func (b *brain) step(w *world, e engine.Event) {
 
 // wakeAt asks for a tick, unless an earlier one is coming.
 func (b *brain) wakeAt(w *world, t time.Time) {
-	at := max(int64(t.Sub(w.plan.start)), w.now)
+	at := max(int64(t.Sub(w.plan.start)), w.now, 1)
 	if b.alarm != 0 && b.alarm <= at || at >= w.plan.end {
 		return
 	}
@@ -228,25 +220,11 @@ func (b *brain) result(w *world, d *deed) {
 }
 
 func (b *brain) decided(w *world, d api.Decision) {
-	if r := b.rems[remediationOf(d.Target)]; r != nil && d.Verb == api.VerbApprove {
-		r.yes++
-		if step := d.Target[len(remediationOf(d.Target)):]; step != "" {
-			if r.said == nil {
-				r.said = map[string]bool{}
-			}
-			r.said[step[1:]] = true
-		}
+	id, step, _ := strings.Cut(d.Target, "/")
+	if r := b.rems[id]; r != nil && d.Verb == api.VerbApprove {
+		r.approved(step, d.By)
 	}
 	b.step(w, engine.Event{Decision: &d})
-}
-
-func remediationOf(target string) string {
-	for i := range len(target) {
-		if target[i] == '/' {
-			return target[:i]
-		}
-	}
-	return target
 }
 
 func (b *brain) close(w *world) {
@@ -360,7 +338,7 @@ func (w *world) again(k int) string {
 		if h == nil || h.outside != "" || h.effect == api.EffectNotify || h.effect == api.EffectObserve {
 			continue
 		}
-		if est := w.would(h, engine.Bounds{}); !est.noop() {
+		if est := w.would(h, ""); !est.noop() {
 			return fmt.Sprintf("step %s would %s", p.Spec.Steps[i].Name, est.text)
 		}
 	}
@@ -397,6 +375,7 @@ func storyKind(k api.EntryKind) string {
 // asking is an answer of a person that is on its way.
 type asking struct {
 	decision api.Decision
+	person   int
 }
 
 // ask lets everybody who is there think about a question. Each answers in their own time, or not at all.
@@ -405,9 +384,13 @@ func (b *brain) ask(w *world, e *api.Entry) {
 	if e.Step != "" {
 		target += "/" + e.Step
 	}
+	if r := b.rems[e.Remediation]; r != nil {
+		r.question(e.Step, e.Estimate)
+	}
 	for i := range w.plan.people {
 		p := &w.plan.people[i]
-		u := w.luck[luckPerson].of(int32(len(b.asked)), uint8(i))
+		u := newStream(w.plan.seed, w.run.Replication, "person "+p.name, "answer").at(w.asked[i])
+		w.asked[i]++
 		if hits(u, p.silent) || w.absent(i) {
 			continue
 		}
@@ -416,7 +399,7 @@ func (b *brain) ask(w *world, e *api.Entry) {
 			d.Verb = api.VerbDeny
 		}
 		at := w.inHours(p.hours, w.now, p.answers.draw(scramble(scramble(u))))
-		b.asked = append(b.asked, asking{d})
+		b.asked = append(b.asked, asking{d, i})
 		if at < w.plan.end {
 			w.heap.push(at, evPerson, int32(len(b.asked)-1), 0, 0)
 		}
@@ -434,7 +417,7 @@ func (w *world) absent(person int) bool {
 }
 
 func (w *world) answered(n int) {
-	if b, ok := w.mind.(*brain); ok {
+	if b, ok := w.mind.(*brain); ok && !w.absent(b.asked[n].person) {
 		b.decided(w, b.asked[n].decision)
 	}
 }

@@ -36,6 +36,7 @@ type Plan struct {
 	notes     []string // what is not simulated
 	customers int64
 	maxEvents int64
+	good      bool // no finding was an error
 }
 
 // stepPlan is a step made ready.
@@ -45,7 +46,7 @@ type stepPlan struct {
 	takes      *table
 	delay      *table
 	calls      []callPlan
-	tries      uint8
+	tries      uint16
 	pause      int64
 	then       state
 	unanswered string
@@ -79,13 +80,14 @@ type fork struct {
 // poolPlan is people or workers made ready.
 type poolPlan struct {
 	name    string
-	members []memberPlan
+	size    int
+	hours   *hours       // of those who are all alike
+	members []memberPlan // where they differ
 	steps   []int
-	rounds  int64 // between two times that they take up items; 0: at any time
+	rounds  int64 // they take items up in rounds, so long after the last one ended; 0: at any time
 }
 
 type memberPlan struct {
-	name  string
 	hours *hours
 	share uint64
 }
@@ -125,6 +127,7 @@ type cast struct {
 	config  *engine.Config
 	eyes    []eyePlan
 	hands   map[handKey]*handPlan
+	lucks   []string // names of the streams of steps of playbooks
 }
 
 // The most events of one run, so that a model in which something goes round for ever ends with a reason.
@@ -133,6 +136,9 @@ const eventsMax = 200_000_000
 // Compile makes a scenario ready. The plan is good only where no finding is an error.
 func Compile(s Setup) (*Plan, api.Findings) {
 	c := compiler{p: &Plan{setup: s, maxEvents: eventsMax}}
+	if !c.numbers() {
+		return c.p, c.findings
+	}
 	c.frame()
 	c.systems()
 	c.steps()
@@ -144,6 +150,7 @@ func Compile(s Setup) (*Plan, api.Findings) {
 	}
 	slices.Sort(c.p.notes)
 	c.p.notes = slices.Compact(c.p.notes)
+	c.p.good = !c.findings.Failed()
 	return c.p, c.findings
 }
 
@@ -182,13 +189,14 @@ func (c *compiler) frame() {
 			p.start = at
 		}
 	}
+	warmup := sc.Warmup.Duration
 	if l := p.setup.Live; l != nil {
-		p.start = l.At
+		p.start, warmup = l.At, 0 // it is as it is
 	}
 	p.seed = cmp.Or(sc.Seed, 1)
-	p.from = int64(sc.Warmup.Duration)
+	p.from = int64(warmup)
 	p.end = p.from + int64(sc.Horizon.Duration)
-	p.start = p.start.Add(-sc.Warmup.Duration).UTC()
+	p.start = p.start.Add(-warmup).UTC()
 	p.customers = m.Items.Customers
 	p.promise, p.currency = int64(m.Items.Promise.Duration), m.Items.Currency
 	for _, w := range p.setup.Current.Workflows {
@@ -224,6 +232,9 @@ func (c *compiler) systems() {
 		m, said := c.modelOf(in.Metadata.Name)
 		s := systemPlan{name: in.Metadata.Name, first: len(c.p.endpoints), locks: m.Locks}
 		endpoints := in.Spec.Endpoints
+		if m.Active != "" && !slices.ContainsFunc(endpoints, func(e api.Endpoint) bool { return e.Name == m.Active }) {
+			c.errorf(c.p.setup.Model.Pos, "unknown-reference", "", "the route of %s begins with an endpoint %q that it has not", in.Metadata.Name, m.Active)
+		}
 		if len(endpoints) == 0 {
 			endpoints = []api.Endpoint{{Name: "main"}}
 		}

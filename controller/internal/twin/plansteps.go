@@ -3,6 +3,7 @@ package twin
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -21,10 +22,11 @@ func (c *compiler) steps() {
 	for _, pool := range m.Pools {
 		p := poolPlan{name: pool.Name}
 		for _, who := range pool.Members {
-			p.members = append(p.members, memberPlan{who.Name, c.hours(who.Hours, who.Name), weightOf(who.Share)})
+			p.members = append(p.members, memberPlan{c.hours(who.Hours, who.Name), weightOf(who.Share)})
 		}
-		if len(p.members) == 0 {
-			p.members = c.crowd(max(pool.Size, 1), pool.Hours, pool.Name)
+		p.size, p.hours = len(p.members), c.hours(pool.Hours, pool.Name)
+		if p.size == 0 {
+			p.size = crowd(pool.Size)
 		}
 		c.p.pools = append(c.p.pools, p)
 	}
@@ -41,27 +43,21 @@ func (c *compiler) steps() {
 	c.begin()
 }
 
-// crowd is so many workers who are all alike.
-func (c *compiler) crowd(size int64, h *api.ModelHours, what string) []memberPlan {
-	out := make([]memberPlan, size)
-	shared := c.hours(h, what)
-	for i := range out {
-		out[i] = memberPlan{hours: shared, share: 1}
-	}
-	return out
-}
+// crowd is so many workers who are all alike; 1 where nothing is said.
+func crowd(size int64) int { return int(min(max(size, 1), workersMax)) }
 
+// weightOf is a share as an integer; 1 where nothing is said.
 func weightOf(share float64) uint64 {
-	if share <= 0 {
+	if !(share > 0) {
 		share = 1
 	}
-	return uint64(min(share, 1e6)*1e6) + 1
+	return uint64(float64(min(share, 1e9)*1e6)) + 1
 }
 
 func (c *compiler) oneStep(i int, m *api.ModelStep) {
 	s := &c.p.steps[i]
 	s.takes, s.delay = timesTable(m.Takes), timesTable(m.Delay)
-	s.tries = uint8(min(cmp.Or(m.Tries, triesDefault), 250))
+	s.tries = uint16(cmp.Or(m.Tries, triesDefault))
 	s.pause = int64(cmp.Or(m.Pause.Duration, pauseDefault))
 	s.then = map[string]state{"hold": held, "drop": dropped}[m.Then]
 	if s.then == 0 {
@@ -72,11 +68,11 @@ func (c *compiler) oneStep(i int, m *api.ModelStep) {
 	switch {
 	case m.Pool == "":
 		s.pool = len(c.p.pools)
-		c.p.pools = append(c.p.pools, poolPlan{name: m.Name, members: c.crowd(max(m.Workers, 1), m.Hours, m.Name), rounds: int64(m.Rounds.Duration)})
+		c.p.pools = append(c.p.pools, poolPlan{name: m.Name, size: crowd(m.Workers), hours: c.hours(m.Hours, m.Name), rounds: int64(m.Rounds.Duration)})
 	case s.pool < 0:
 		c.errorf(c.p.setup.Model.Pos, "unknown-reference", "add it to pools", "step %s is done by a pool %q that there is not", m.Name, m.Pool)
 		s.pool = len(c.p.pools)
-		c.p.pools = append(c.p.pools, poolPlan{name: m.Pool, members: c.crowd(1, nil, m.Name)})
+		c.p.pools = append(c.p.pools, poolPlan{name: m.Pool, size: 1})
 	}
 	c.p.pools[s.pool].steps = append(c.p.pools[s.pool].steps, i)
 	for _, call := range m.Calls {
@@ -189,22 +185,54 @@ func (c *compiler) begin() {
 	c.p.begin = c.ways(c.p.setup.Model.Spec.Begin, []int{0})
 }
 
+// rate is how much comes in an hour, until a time.
+type rate struct {
+	until   int64
+	perHour float64
+}
+
+// rate is what holds at a time, and until when.
+func (a *arrivals) rate(at int64) (float64, int64) {
+	if len(a.rates) == 1 {
+		return a.rates[0].perHour, a.rates[0].until
+	}
+	i := sort.Search(len(a.rates), func(i int) bool { return at < a.rates[i].until })
+	if i == len(a.rates) {
+		return 0, maxTime
+	}
+	return a.rates[i].perHour, a.rates[i].until
+}
+
+// byHour lays the figures of a week's hours over the time from start to end, by the clock of a zone.
+func byHour(week []float64, zone *time.Location, start time.Time, end int64) []rate {
+	var out []rate
+	for at := start; ; {
+		local := at.In(zone)
+		since := time.Duration(local.Minute())*time.Minute + time.Duration(local.Second())*time.Second + time.Duration(local.Nanosecond())
+		next := at.Add(time.Hour - since)
+		out = append(out, rate{int64(next.Sub(start)), week[(int(local.Weekday())+6)%7*24+local.Hour()]})
+		if int64(next.Sub(start)) >= end {
+			return out
+		}
+		at = next
+	}
+}
+
 // arrivals is how work comes in, made ready.
 type arrivals struct {
-	perHour []float64 // by hour of the week, or one figure
-	shift   int64     // nanoseconds from Monday 00:00 in the zone to the start
-	gaps    *table
-	hours   *hours
-	every   int64
-	batch   int64
-	times   []int64
-	unit    *table // exponential with mean 1e9: the chance of a random process
+	rates []rate // items an hour, as it changes
+	gaps  *table
+	hours *hours
+	every int64
+	batch int64
+	times []int64
+	unit  *table // exponential with mean 1e9: the chance of a random process
 }
 
 func (c *compiler) arrivals() {
 	m, a := &c.p.setup.Model.Spec.Arrivals, &c.p.arrivals
 	a.batch = max(m.Batch, 1)
-	a.unit = formulaTable(func(p float64) float64 { return -1e9 * ln(1-p) }, 0)
+	a.unit = formulaTable(func(p float64) float64 { return float64(-1e9 * ln(1-p)) }, 0)
 	switch {
 	case len(m.Times) > 0:
 		for _, t := range m.Times {
@@ -221,12 +249,10 @@ func (c *compiler) arrivals() {
 			c.errorf(c.p.setup.Model.Pos, "bad-value", "", "there is no time zone %q", m.Zone)
 			return
 		}
-		at := c.p.start.In(zone)
-		monday := time.Date(at.Year(), at.Month(), at.Day()-(int(at.Weekday())+6)%7, 0, 0, 0, 0, zone)
-		a.perHour, a.shift = m.Hours, int64(c.p.start.Sub(monday))
+		a.rates = byHour(m.Hours, zone, c.p.start, c.p.end)
 	case len(m.Hours) > 0:
 		c.errorf(c.p.setup.Model.Pos, "bad-value", "write one for each hour of the week, from Monday 00:00", "arrivals.hours has %d figures, not 168", len(m.Hours))
 	case m.PerHour > 0:
-		a.perHour = []float64{m.PerHour}
+		a.rates = []rate{{maxTime, m.PerHour}}
 	}
 }

@@ -1,5 +1,7 @@
 package twin
 
+import "math/bits"
+
 // stream is a source of chance that belongs to one component and one purpose of one replication. Its numbers have places: the n-th is
 // always the same, whoever asked for what before. So an item meets the same luck in every variant, and a new component shifts nobody.
 type stream struct{ key uint64 }
@@ -29,20 +31,25 @@ func scramble(x uint64) uint64 {
 // at is the n-th number of the stream.
 func (s stream) at(n uint64) uint64 { return scramble(s.key + (n+1)*0x9e3779b97f4a7c15) }
 
-// of is the number for item and try: as at, in two dimensions.
-func (s stream) of(item int32, try uint8) uint64 { return s.at(uint64(uint32(item))<<8 | uint64(try)) }
+// of is the n-th number for an item: as at, in two dimensions.
+func (s stream) of(item int32, n uint32) uint64 { return s.at(uint64(uint32(item))<<32 | uint64(n)) }
 
 // hits tells whether chance u is among the given parts of a million.
 func hits(u uint64, ppm int64) bool { return ppm > 0 && int64((u>>44)*1_000_000>>20) < ppm }
 
 // pick chooses by weight; weights are cumulative and end with the total.
 func pick(u uint64, cumulative []uint64) int {
-	total := cumulative[len(cumulative)-1]
-	at := (u >> 32) * total >> 32
+	at := below(u, cumulative[len(cumulative)-1])
 	for i, c := range cumulative {
 		if at < c {
 			return i
 		}
 	}
 	return len(cumulative) - 1
+}
+
+// below turns chance u into a number from 0 to n-1, each as likely as the others.
+func below(u, n uint64) uint64 {
+	high, _ := bits.Mul64(u, n)
+	return high
 }

@@ -9,16 +9,15 @@ import (
 // systemState is an integration at work.
 type systemState struct {
 	active  int     // the endpoint that its route names
-	locked  int     // faults that hold its lock
+	locks   []int   // faults that hold its lock
 	hanging []place // items whose calls wait for the lock
 }
 
 // endState is an endpoint at work.
 type endState struct {
-	faults []int // those that strike it now
-	second int64 // of the rate limit
-	used   int64 // calls in that second
-	calls  int64
+	faults []int // those that strike it now, outages first
+	window int64 // of the rate limit
+	used   int64 // calls in that window
 }
 
 // answer is what a caller gets.
@@ -36,7 +35,6 @@ type reply struct {
 	answer answer
 	took   int64 // until the caller knows
 	effect int64 // until the effect; -1: there is none
-	late   int64 // the callback, where there is one
 }
 
 // callFor makes the next call of an item.
@@ -48,43 +46,57 @@ func (w *world) callFor(i int32) {
 	if end < 0 {
 		end = sys.active
 	}
-	it.endpoint = int16(end)
-	for _, f := range w.steps[it.step].poison {
-		if w.strikes(f, i, 0) {
-			w.heap.push(w.now+latencyDefault, evAnswer, i, int32(refused), it.gen)
-			return
-		}
+	if it.pinned && it.endpoint >= 0 && w.plan.endpoints[it.endpoint].system == call.system {
+		end = int(it.endpoint)
 	}
-	if sys.locked > 0 {
+	it.endpoint = int16(end)
+	it.attempt++
+	if w.locked(call.system) {
 		sys.hanging = append(sys.hanging, place{i, it.gen})
 		w.heap.push(w.now+call.timeout, evAnswer, i, int32(failed), it.gen) // the caller gives up and rolls back
 		return
 	}
-	r := w.reply(end, i, it.tries, call.timeout)
-	if call.effect < 0 {
-		r.effect = -1
+	r := w.reply(end, w.luck[luckCall].at(w.chance(i)), w.chance(i), call.timeout)
+	if r.effect >= 0 && call.effect >= 0 && (r.answer != answered || w.plan.endpoints[end].confirms != nil) {
+		w.heap.add(event{at: w.now + r.effect, kind: evEffect, end: int16(end), a: i, b: int32(it.step)<<8 | int32(it.call)})
 	}
-	if r.effect >= 0 {
-		if r.answer == answered && r.late == 0 {
-			w.heap.push(w.now+r.took, evAnswer, i, int32(answered), it.gen) // the effect is booked with the answer
-			return
-		}
-		w.heap.push(w.now+r.effect, evEffect, i, int32(it.step)<<8|int32(it.call), uint32(end))
-	}
-	w.heap.push(w.now+r.took, evAnswer, i, int32(r.answer), it.gen)
+	// Where the answer tells of the effect, the effect is booked with it: see unheard for the one that nobody hears.
+	w.heap.add(event{at: w.now + r.took, kind: evAnswer, end: int16(end), a: i, b: int32(it.step)<<10 | int32(it.call)<<2 | int32(r.answer), gen: it.gen})
 }
 
-// reply is what an endpoint makes of a call at this moment: its own nature first, then the faults that strike it.
-func (w *world) reply(end int, i int32, try uint8, timeout int64) reply {
+// locked tells whether calls of a system hang now.
+func (w *world) locked(system int) bool {
+	for _, f := range w.systems[system].locks {
+		w.faults[f].struck = true
+	}
+	return len(w.systems[system].locks) > 0
+}
+
+// unheard is an answer whose caller is gone: his worker was stopped meanwhile. The effect happened all the same.
+func (w *world) unheard(e *event) {
+	if call := w.call(e.b >> 2); answer(e.b&3) == answered && call != nil && call.effect >= 0 && w.plan.endpoints[e.end].confirms == nil {
+		w.ledger.book(w, e.a, call, int(e.end))
+	}
+}
+
+// call is the call that an event names; nil where it names none.
+func (w *world) call(at int32) *callPlan {
+	if calls := w.plan.steps[at>>8].calls; int(at&0xff) < len(calls) {
+		return &calls[at&0xff]
+	}
+	return nil
+}
+
+// reply is what an endpoint makes of a call at this moment: its own nature first, then the faults that strike it. U is the call's luck
+// with the endpoint, n its place in the luck with faults.
+func (w *world) reply(end int, u, n uint64, timeout int64) reply {
 	e, st := &w.plan.endpoints[end], &w.ends[end]
-	u := w.luck[luckCall].of(i, try)
 	r := reply{answer: answered, took: e.takes.draw(u)}
 	r.effect = r.took
-	st.calls++
 	v := scramble(u)
 	switch {
-	case w.limited(e.most, st):
-		return reply{refused, min(r.took, latencyDefault), -1, 0}
+	case limited(e.most, st, w.now):
+		return reply{refused, min(r.took, latencyDefault), -1}
 	case hits(v, e.refuses):
 		r.answer, r.effect = refused, -1
 	case hits(v, e.refuses+e.fails):
@@ -93,12 +105,9 @@ func (w *world) reply(end int, i int32, try uint8, timeout int64) reply {
 		r.answer = unanswered
 	}
 	for _, f := range st.faults {
-		if w.strikes(f, i, try) {
-			w.plan.faults[f].bend(w, st, &r)
+		if w.strikes(f, n) && w.bend(f, &r) {
+			break
 		}
-	}
-	if e.confirms != nil && r.answer == answered && r.effect >= 0 {
-		r.late = r.effect + e.confirms.draw(w.luck[luckCallback].of(i, try))
 	}
 	if r.took > timeout || r.answer == unanswered {
 		r.answer, r.took = unanswered, timeout
@@ -107,12 +116,12 @@ func (w *world) reply(end int, i int32, try uint8, timeout int64) reply {
 }
 
 // limited counts a call against a rate limit.
-func (w *world) limited(most api.Rate, st *endState) bool {
+func limited(most api.Rate, st *endState, now int64) bool {
 	if most.IsZero() {
 		return false
 	}
-	if window := w.now / int64(most.Per); window != st.second {
-		st.second, st.used = window, 0
+	if window := now / int64(most.Per); window != st.window {
+		st.window, st.used = window, 0
 	}
 	st.used++
 	return st.used > most.N
@@ -122,29 +131,29 @@ func (w *world) limited(most api.Rate, st *endState) bool {
 func (w *world) answer(i int32, a answer) {
 	it := &w.items[i]
 	sp := &w.plan.steps[it.step]
-	call := &sp.calls[it.call]
-	switch a {
-	case answered:
-		if call.effect >= 0 && w.plan.endpoints[it.endpoint].confirms == nil {
-			w.ledger.book(w, i, call, int(it.endpoint))
-		} else if call.effect >= 0 {
-			w.awaitCallback(i)
-			return
-		}
-		w.afterCall(i)
-	case unanswered:
-		switch {
-		case call.effect < 0 || sp.unanswered == "retry":
-			w.retry(i)
-		case sp.unanswered == "fail":
-			w.giveUp(i)
-		default:
-			pool := w.leave(i)
-			w.settle(i, inDoubt)
-			w.dispatch(pool)
-		}
-	default:
+	if a == refused || a == failed {
 		w.retry(i)
+		return
+	}
+	call := &sp.calls[it.call]
+	switch {
+	case a == answered && call.effect >= 0 && w.plan.endpoints[it.endpoint].confirms != nil:
+		w.awaitCallback(i)
+	case a == answered:
+		if call.effect >= 0 {
+			w.ledger.book(w, i, call, int(it.endpoint))
+		}
+		it.call++
+		it.pinned = false
+		w.proceed(i)
+	case call.effect < 0 || sp.unanswered == "retry":
+		w.retry(i)
+	case sp.unanswered == "fail":
+		w.giveUp(i)
+	default:
+		pool := w.leave(i)
+		w.settle(i, inDoubt)
+		w.dispatch(pool)
 	}
 }
 
@@ -155,54 +164,35 @@ func (w *world) giveUp(i int32) {
 	w.dispatch(pool)
 }
 
-// afterCall goes on with the next call, or the work.
-func (w *world) afterCall(i int32) {
-	it := &w.items[i]
-	it.call++
-	if it.state == delayed { // it waited for a callback, without a worker
-		if int(it.call) >= len(w.plan.steps[it.step].calls) {
-			w.enter(i, w.plan.steps[it.step].next.choose(int(it.prev), w.luck[luckWay].of(i, it.visits)), int(it.step))
-			return
-		}
-		w.enqueueAgain(i)
-		return
-	}
-	w.proceed(i)
-}
-
-// enqueueAgain lets an item wait for a worker without beginning its step anew.
-func (w *world) enqueueAgain(i int32) { w.settle(i, waiting) }
-
 // awaitCallback parks an item whose effect will be confirmed later.
 func (w *world) awaitCallback(i int32) {
 	it := &w.items[i]
+	n := w.chance(i)
 	pool := w.leave(i)
 	w.settle(i, delayed)
 	e := &w.plan.endpoints[it.endpoint]
-	u := w.luck[luckCallback].of(i, it.tries)
+	u := w.luck[luckCallback].at(n)
 	at := w.now + e.confirms.draw(u)
 	doubles := e.doubles
 	for _, f := range w.ends[it.endpoint].faults {
 		switch fp := &w.plan.faults[f]; {
-		case fp.kind == api.FaultLate && w.strikes(f, i, it.tries):
+		case fp.kind == api.FaultLate && w.strikes(f, n):
 			at += fp.by
-		case fp.kind == api.FaultDuplicate && w.strikes(f, i, it.tries):
+		case fp.kind == api.FaultDuplicate && w.strikes(f, n):
 			doubles = 1_000_000
 		}
 	}
 	w.heap.push(at, evCallback, i, 0, it.gen)
 	if hits(scramble(u), doubles) {
-		if to := w.plan.steps[it.step].next.choose(int(it.prev), w.luck[luckWay].of(i, it.visits)); to >= 0 {
+		if to := w.plan.steps[it.step].next.choose(int(it.prev), w.luck[luckWay].of(i, uint32(it.visits))); to >= 0 {
 			w.heap.push(at+latencyDefault, evGhost, i, int32(to), 0)
 		}
 	}
 	w.dispatch(pool)
 }
 
-// lateEffect books an effect whose answer did not come in time, or not at all; gen carries the endpoint.
-func (w *world) lateEffect(i, at int32, end uint32) {
-	w.ledger.book(w, i, &w.plan.steps[at>>8].calls[at&0xff], int(end))
-}
+// effect books an effect of which no answer tells.
+func (w *world) effect(i, at int32, end int) { w.ledger.book(w, i, w.call(at), end) }
 
 // ghost is work on an item that a second delivery causes: its calls are made once more, and nobody waits for the answers.
 func (w *world) ghost(i int32, step int) {
@@ -212,8 +202,12 @@ func (w *world) ghost(i int32, step int) {
 		if end < 0 {
 			end = w.systems[call.system].active
 		}
-		if r := w.reply(end, i, 200, call.timeout); call.effect >= 0 && r.effect >= 0 {
-			w.heap.push(w.now+r.effect, evEffect, i, int32(step)<<8|int32(k), uint32(end))
+		if w.locked(call.system) {
+			return // the second delivery hangs like the first
+		}
+		n := w.chance(i) | 1<<63 // of its own
+		if r := w.reply(end, w.luck[luckCall].at(n+uint64(k)), n+uint64(k), call.timeout); call.effect >= 0 && r.effect >= 0 {
+			w.heap.add(event{at: w.now + r.effect, kind: evEffect, end: int16(end), a: i, b: int32(step)<<8 | int32(k)})
 		}
 	}
 }

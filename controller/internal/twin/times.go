@@ -87,7 +87,7 @@ func timesTable(t *api.Times) *table {
 	switch {
 	case t.Mean.Duration > 0:
 		mean := float64(t.Mean.Duration)
-		return formulaTable(func(p float64) float64 { return -mean * ln(1-p) }, limit)
+		return formulaTable(func(p float64) float64 { return float64(-mean * ln(1-p)) }, limit)
 	case t.Median.Duration > 0:
 		return logNormal(float64(t.Median.Duration), float64(t.P95.Duration), limit)
 	case len(t.Quantiles) > 0:
@@ -124,7 +124,7 @@ func logNormal(median, p95 float64, limit int64) *table {
 		return fixedTable(int64(median))
 	}
 	sigma := ln(p95/median) / 1.6448536269514722
-	return formulaTable(func(p float64) float64 { return median * exp(sigma*normalQuantile(p)) }, limit)
+	return formulaTable(func(p float64) float64 { return float64(median * exp(float64(sigma*normalQuantile(p)))) }, limit)
 }
 
 // The functions below give the same bits on every machine: the library's differ between processors, and a compiler may fuse a

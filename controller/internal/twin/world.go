@@ -33,15 +33,17 @@ type item struct {
 	since    int64 // in its present state
 	value    int64
 	gen      uint32 // rises with each change, so that events for what was are void
-	visits   uint32 // of steps so far
 	worker   int32  // member of the pool; -1: none
+	visits   uint16 // of steps so far
 	endpoint int16  // of its last call: work in doubt stays with it
 	step     int16
 	prev     int16 // the step before; -1: it began here
+	tries    uint16
 	state    state
-	tries    uint8
 	call     uint8
 	attempt  uint8 // calls made on this visit: each has its own luck
+	moved    uint8 // times that an action redelivered it
+	pinned   bool  // its next call goes to the endpoint of the last
 }
 
 // world is one replication of one variant.
@@ -84,7 +86,8 @@ type world struct {
 	keys     map[string]int64 // of actions that happened, and when
 	holds    map[int32]string // who holds an item
 	freed    map[int32]string // who released it
-	instant  int64            // events at this moment
+	moment   int64            // what counts as now
+	instant  int64            // events since
 	quiet    int64            // how many are no sign of going round without end
 }
 
@@ -159,15 +162,21 @@ func (l *line) first(items []item) int32 {
 // poolState is workers at work.
 type poolState struct {
 	free int
-	busy []bool
-	wake int64 // a change of hours, or a round, that is on the heap already
-	last int64 // with rounds: when the last one ended
+	busy []bool // of those who differ
+	wake int64  // a change of hours, or a round, that is on the heap already
+	dry  int64  // nobody who is free is there before this
+	here []int  // scratch: who could take the next item
+	last int64  // with rounds: when the last one ended
 }
 
 // Run plays one replication of one variant.
 func (p *Plan) Run(v api.Variant, replication int, o Options) Run {
 	w := &world{plan: p, options: o, factor: 1}
 	w.run = Run{Variant: v, Replication: replication}
+	if !p.good {
+		w.run.Cut = "the scenario has errors"
+		return w.run
+	}
 	for i := range p.casts {
 		if p.casts[i].variant == v {
 			w.cast = &p.casts[i]
@@ -215,7 +224,7 @@ func (w *world) prepare(replication int) {
 	}
 	w.beginFaults(replication)
 	w.beginEyes(replication)
-	w.beginMind(replication)
+	w.beginMind()
 	w.nextArrival()
 }
 
@@ -273,9 +282,10 @@ func stateOf(name string) state {
 	return waiting
 }
 
-// How much is too much, so that nothing goes on for ever: a model in which something goes round in no time at all is stopped after
+// How much is too much, so that nothing goes on for ever: a model in which something goes round in hardly any time is stopped after
 // instantMax events at one moment, and instantEach more for each item, for all of a large stock may rightly move at once.
 const (
+	momentLong  = int64(time.Millisecond)
 	instantMax  = 1_000_000
 	instantEach = 64
 	itemsMax    = 12_000_000
@@ -286,12 +296,13 @@ func (w *world) play() {
 	limit := w.plan.maxEvents
 	for {
 		e := w.heap.pop()
-		if e.at != w.now {
-			w.now, w.instant, w.quiet = e.at, 0, instantMax+instantEach*int64(len(w.items))
+		w.now = e.at
+		if e.at-w.moment >= momentLong || w.quiet == 0 {
+			w.moment, w.instant, w.quiet = e.at, 0, instantMax+instantEach*int64(len(w.items))
 		}
 		w.run.Events++
 		if w.instant++; w.instant > w.quiet {
-			w.run.Cut = fmt.Sprintf("more than %d events at one moment, %s: something goes round without time passing", w.quiet, w.at(w.now))
+			w.run.Cut = fmt.Sprintf("more than %d events within a millisecond at %s: something goes round in hardly any time", w.quiet, w.at(w.now))
 			return
 		}
 		if w.chain != nil {
@@ -364,7 +375,7 @@ func (w *world) goOn(e *event) {
 	case evWorked:
 		w.worked(e.a)
 	case evCallback:
-		w.afterCall(e.a)
+		w.resume(e.a)
 	}
 }
 
@@ -513,10 +524,10 @@ func (w *world) enter(i int32, step, prev int) {
 	}
 	w.steps[it.step].count[it.state]--
 	w.steps[step].count[it.state]++ // it is this step's now
-	it.prev, it.step, it.tries, it.call, it.attempt, it.endpoint = int16(prev), int16(step), 0, 0, 0, -1
+	it.prev, it.step, it.tries, it.call, it.attempt, it.endpoint, it.pinned = int16(prev), int16(step), 0, 0, 0, -1, false
 	it.visits++
 	w.steps[step].arrived++
-	if d := w.plan.steps[step].delay.draw(w.luck[luckDelay].of(i, it.visits)); d > 0 {
+	if d := w.plan.steps[step].delay.draw(w.luck[luckDelay].of(i, uint32(it.visits))); d > 0 {
 		w.settle(i, delayed)
 		w.heap.push(w.now+d, evReady, i, 0, it.gen)
 		return
@@ -620,7 +631,7 @@ func (w *world) dispatch(pool int) {
 // round tells whether workers who take items up in rounds may begin one now: all are done with the last, and it is time to look again.
 func (w *world) round(pool int) bool {
 	pp, ps := &w.plan.pools[pool], &w.pools[pool]
-	if ps.free < len(pp.members) || w.longest(pp) < 0 {
+	if ps.free < pp.size || w.longest(pp) < 0 {
 		return false
 	}
 	next := ps.last + max((w.now-ps.last+pp.rounds-1)/pp.rounds, 1)*pp.rounds
@@ -687,7 +698,7 @@ func (w *world) member(pool, step int) int {
 		return -1
 	}
 	i := w.steps[step].queue.first(w.items)
-	at := below(w.luck[luckMember].of(i, w.items[i].visits), total)
+	at := below(w.luck[luckMember].of(i, uint32(w.items[i].visits)), total)
 	for _, m := range ps.here {
 		if at < pp.members[m].share {
 			return m
@@ -722,7 +733,7 @@ func (w *world) take(i, member int32) {
 // chance is the place in streams of what happens to an item now: of its next call on this visit.
 func (w *world) chance(i int32) uint64 {
 	it := &w.items[i]
-	return uint64(uint32(i))<<32 | uint64(it.visits&0xffff)<<16 | uint64(it.call)<<8 | uint64(it.attempt)
+	return uint64(uint32(i))<<32 | uint64(it.visits)<<16 | uint64(it.call)<<8 | uint64(it.attempt)
 }
 
 // proceed makes the next call of an item, or does the work itself. Even work that takes no time is an event: so a long queue is no
@@ -740,7 +751,7 @@ func (w *world) proceed(i int32) {
 		w.callFor(i)
 		return
 	}
-	w.heap.push(w.now+sp.takes.draw(w.luck[luckWork].of(i, it.visits)), evWorked, i, 0, it.gen)
+	w.heap.push(w.now+sp.takes.draw(w.luck[luckWork].of(i, uint32(it.visits))), evWorked, i, 0, it.gen)
 }
 
 // worked ends the work of a step on an item.
@@ -756,7 +767,7 @@ func (w *world) worked(i int32) {
 func (w *world) onward(i int32) {
 	it := &w.items[i]
 	step := int(it.step)
-	w.enter(i, w.plan.steps[step].next.choose(int(it.prev), w.luck[luckWay].of(i, it.visits)), step)
+	w.enter(i, w.plan.steps[step].next.choose(int(it.prev), w.luck[luckWay].of(i, uint32(it.visits))), step)
 }
 
 // resume goes on with an item without a worker after its call is known to have happened: with the next call, the work, or the next step.
@@ -764,6 +775,7 @@ func (w *world) resume(i int32) {
 	it := &w.items[i]
 	sp := &w.plan.steps[it.step]
 	it.call++
+	it.pinned = false
 	if int(it.call) < len(sp.calls) || sp.takes != nil {
 		w.settle(i, waiting)
 		return
@@ -784,6 +796,9 @@ func (w *world) leave(i int32) int {
 	}
 	ps.free++
 	ps.dry = 0
+	if ps.free == w.plan.pools[pool].size {
+		ps.last = w.now
+	}
 	it.worker = -1
 	return pool
 }
