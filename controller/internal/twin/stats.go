@@ -35,6 +35,14 @@ func (t *Tally) N() int { return len(t.days) }
 // Value is a figure of one replication, NaN where it never happened.
 func (t *Tally) Value(replication int, f Figure) float64 { return t.days[replication][f] }
 
+func (t *Tally) values(f Figure) []float64 {
+	values := make([]float64, len(t.days))
+	for i := range t.days {
+		values[i] = t.days[i][f]
+	}
+	return values
+}
+
 // Stat sums up one figure of one variant. Mean, Half, Least and Greatest are of the days on which it happened; quantiles are of all
 // days, where never is later than any time. NaN stands for what is not known, infinity for never.
 type Stat struct {
@@ -52,10 +60,7 @@ type Stat struct {
 
 // Stat sums up one figure.
 func (t *Tally) Stat(f Figure) Stat {
-	values := make([]float64, len(t.days))
-	for i := range t.days {
-		values[i] = t.days[i][f]
-	}
+	values := t.values(f)
 	s := sumUp(values)
 	if FigureInfos[f].Safety {
 		for _, v := range values {
@@ -69,11 +74,7 @@ func (t *Tally) Stat(f Figure) Stat {
 
 // Spread is so many evenly spaced quantiles of a figure, from the least to the greatest.
 func (t *Tally) Spread(f Figure, n int) []Number {
-	values := make([]float64, len(t.days))
-	for i := range t.days {
-		values[i] = t.days[i][f]
-	}
-	sorted := ascending(values)
+	sorted := ascending(t.values(f))
 	out := make([]Number, n)
 	for i := range out {
 		out[i] = quantile(sorted, float64(i)/float64(n-1))
@@ -108,11 +109,20 @@ func (t *Tally) Median(f Figure) int {
 	return order[(len(order)-1)/2]
 }
 
-// sumUp makes a Stat of values in the order of their replications. Products are converted before they are added: a compiler may
-// otherwise fuse the two on one machine and not on another.
+// sumUp makes a Stat of values in the order of their replications.
 func sumUp(values []float64) Stat {
-	s := Stat{Days: len(values), Mean: notKnown, Half: notKnown, Least: notKnown, Greatest: notKnown}
+	s := moments(values)
+	sorted := ascending(values)
+	s.P5, s.P50, s.P95 = quantile(sorted, 0.05), quantile(sorted, 0.5), quantile(sorted, 0.95)
+	return s
+}
+
+// moments is the part of a Stat that needs no sorting. Products are converted before they are added: a compiler may otherwise fuse the
+// two on one machine and not on another.
+func moments(values []float64) Stat {
+	s := Stat{Days: len(values), Mean: notKnown, Half: notKnown, Least: notKnown, Greatest: notKnown, P5: notKnown, P50: notKnown, P95: notKnown}
 	sum, n := 0.0, 0
+	least, greatest := math.Inf(1), math.Inf(-1)
 	for _, v := range values {
 		if math.IsNaN(v) {
 			s.Never++
@@ -120,14 +130,13 @@ func sumUp(values []float64) Stat {
 		}
 		sum += v
 		n++
+		least, greatest = min(least, v), max(greatest, v)
 	}
-	sorted := ascending(values)
-	s.P5, s.P50, s.P95 = quantile(sorted, 0.05), quantile(sorted, 0.5), quantile(sorted, 0.95)
 	if n == 0 {
 		return s
 	}
 	mean := sum / float64(n)
-	s.Mean, s.Least, s.Greatest = Number(mean), Number(sorted[0]), Number(sorted[n-1])
+	s.Mean, s.Least, s.Greatest = Number(mean), Number(least), Number(greatest)
 	if n < 2 {
 		return s
 	}
@@ -138,8 +147,8 @@ func sumUp(values []float64) Stat {
 		}
 	}
 	s.Half = Number(studentT(n-1) * math.Sqrt(squares/float64(n-1)/float64(n)))
-	if sorted[0] == sorted[n-1] {
-		s.Mean, s.Half = Number(sorted[0]), 0 // a sum of equals may be off by its last digit
+	if least == greatest {
+		s.Mean, s.Half = Number(least), 0 // a sum of equals may be off by its last digit
 	}
 	return s
 }
@@ -209,7 +218,7 @@ func Settled(tallies []*Tally) (bool, string) {
 			return false, "fewer than 30 days"
 		}
 		for _, f := range decisive {
-			if !t.Stat(f).precise() {
+			if !moments(t.values(f)).precise() {
 				return false, FigureInfos[f].Name + " of variant " + string(t.Variant)
 			}
 		}
@@ -233,7 +242,7 @@ func StillNeeded(tallies []*Tally) int {
 	need := RunsMin
 	for _, t := range tallies {
 		for _, f := range decisive {
-			s := t.Stat(f)
+			s := moments(t.values(f))
 			if s.precise() || math.IsNaN(float64(s.Half)) {
 				continue
 			}
