@@ -518,7 +518,7 @@ func (w *world) resolve(h *handPlan, list []int32) (items, amount int64) {
 // unreachable tells whether a look-up would get no answer.
 func (w *world) unreachable(end int, i int32) bool {
 	for _, f := range w.ends[end].faults {
-		if k := w.plan.faults[f].kind; (k == api.FaultOutage || k == api.FaultError || k == api.FaultTimeout) && w.strikes(f, w.chance(i)|1<<63) {
+		if k := w.plan.faults[f].kind; (k == api.FaultOutage || k == api.FaultError) && w.strikes(f, w.chance(i)|1<<63) {
 			return true
 		}
 	}
