@@ -116,6 +116,9 @@ func (p *Past) check() error {
 			return api.Errorf(api.CodeInvalid, "replay the log: it begins with entry %d; a backtest needs the whole log, from entry 0 on", e.Seq)
 		case i > 0 && e.At.Before(p.Entries[i-1].At):
 			return api.Errorf(api.CodeTampered, "replay the log: entry %d is older than the one before it; verify the log with backstay audit verify", e.Seq)
+		case !slices.Contains(replayable, e.Kind):
+			return &api.Error{Code: api.CodeInvalid, Message: fmt.Sprintf("replay the log: entry %d is of the kind %q, which this program does not know", e.Seq, e.Kind),
+				Hint: "a newer version wrote it: run the newer program"}
 		case e.Kind == api.EntryConfigured && !p.changed(e.At) && p.config(e.Digest) == nil:
 			return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("replay the log: nobody kept the configuration %s, which took effect at %s", e.Digest, e.At.Format(time.RFC3339)),
 				Hint: "name a configuration with --config; it is then used in place of every recorded one"}
@@ -123,6 +126,14 @@ func (p *Past) check() error {
 	}
 	return nil
 }
+
+// replayable are the kinds of entry that this program knows.
+var replayable = []api.EntryKind{api.EntryStarted, api.EntryStopped, api.EntryConfigured, api.EntryConfigRefused, api.EntryRecorded, api.EntryAnomalyOpened,
+	api.EntryAnomalyCleared, api.EntryIncidentOpened, api.EntryIncidentRooted, api.EntryIncidentMerged, api.EntryIncidentClosed, api.EntryRefused, api.EntryObserved,
+	api.EntrySuggested, api.EntryRemediationOpened, api.EntryRemediationEnded, api.EntryStepSkipped, api.EntryStepRefused, api.EntryStepIntended, api.EntryStepEnded,
+	api.EntryStepUncertain, api.EntryStepReconciled, api.EntryStepRepeated, api.EntryStepHandedOver, api.EntryUndoIntended, api.EntryUndoEnded, api.EntryVerifyStarted,
+	api.EntryVerifyEnded, api.EntryAsked, api.EntryDecided, api.EntryLapsed, api.EntryPaused, api.EntryResumed, api.EntryNotified, api.EntryLateResult, api.EntryInvariant,
+	api.EntryWordRefused, api.EntryDemoted, api.EntryMeasured, api.EntryUndoVerified}
 
 // changed tells whether the changed configuration is in force at a time.
 func (p *Past) changed(at time.Time) bool { return p.Changed != nil && !at.Before(p.Since) }

@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -90,6 +91,7 @@ func (b *retelling) notice(x *api.Entry) {
 	switch x.Kind {
 	case api.EntryAnomalyOpened:
 		b.eyes.opened(*x.Anomaly)
+		b.took[x.Anomaly.ID()] = api.Entry{At: x.At, Kind: x.Kind, Node: x.Node, Text: fmt.Sprintf("%s became part of incident %s, which is still open.", x.Anomaly.ID(), strings.TrimPrefix(b.incs[x.Incident], "+"))}
 	case api.EntryAnomalyCleared:
 		b.eyes.cleared(*x.Anomaly)
 	case api.EntryStepEnded, api.EntryStepUncertain, api.EntryVerifyEnded, api.EntryMeasured:

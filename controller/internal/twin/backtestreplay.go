@@ -60,6 +60,7 @@ type retelling struct {
 	saidRecorded, saidReplayed map[string]*api.Refusal // the last refusal of each playbook in each incident, and of each step
 	matched, skipped, repeats  int
 	notes                      []string
+	took                       map[string]api.Entry // anomaly -> the entry of the replay that opened it last
 }
 
 // dueEvent is a result that the replay itself brings.
@@ -72,7 +73,7 @@ type dueEvent struct {
 func newRetelling(p *Past) *retelling {
 	b := &retelling{in: p, s: engine.New(), now: -1, done: make([]bool, len(p.Entries)), repeat: map[int]bool{}, cases: map[string]*incidentCase{"": {}}, order: []string{""},
 		incs: map[string]string{}, lives: map[string]string{}, mapped: map[string]bool{}, pairs: map[string]*pair{}, paired: map[string]*pair{}, turns: map[string]int{},
-		recRems: map[string][]string{}, steps: map[string][]int{}, all: map[string][]int{}, estimates: map[string][]int{}, over: map[string][]int{}, pend: map[string]*engine.Command{}, stops: map[int]int{}, stopped: -1, proofs: map[string]bool{}, asked: map[string]int{},
+		recRems: map[string][]string{}, steps: map[string][]int{}, all: map[string][]int{}, estimates: map[string][]int{}, over: map[string][]int{}, pend: map[string]*engine.Command{}, stops: map[int]int{}, took: map[string]api.Entry{}, stopped: -1, proofs: map[string]bool{}, asked: map[string]int{},
 		eyes: newEyesight(), saidRecorded: map[string]*api.Refusal{}, saidReplayed: map[string]*api.Refusal{}}
 	for i := range p.Entries {
 		b.index(i)
@@ -164,6 +165,9 @@ func (b *retelling) entry(i int) {
 	case b.done[i]:
 	case c.parted:
 		b.skipped++
+		if acts := e.Kind == api.EntryStepIntended || e.Kind == api.EntryStepRepeated; acts && c.assumed == "" {
+			c.assumed = "the anomalies clear when they cleared in the log, where " + e.Playbook + "/" + e.Step + " was called"
+		}
 		b.outside(i)
 		b.done[i] = true
 	default:
@@ -178,7 +182,7 @@ func (b *retelling) entry(i int) {
 		case c.id == "":
 			c.outside = append(c.outside, *side(e, e.Seq))
 		case !c.parted:
-			b.part(c, e, nil)
+			b.part(c, e, b.elsewhere(i))
 		}
 	}
 	if i+1 == len(b.in.Entries) || b.in.Entries[i+1].At.After(e.At) {
@@ -191,6 +195,21 @@ func (b *retelling) entry(i int) {
 		}
 	}
 	b.now = -1
+}
+
+// elsewhere is the entry by which the replay took the anomaly that opens a recorded incident into another one; nil where it did not.
+func (b *retelling) elsewhere(i int) *api.Entry {
+	if b.in.Entries[i].Kind != api.EntryIncidentOpened {
+		return nil
+	}
+	for k := i + 1; k < len(b.in.Entries) && b.in.Entries[k].At.Equal(b.in.Entries[i].At); k++ {
+		if a := b.in.Entries[k].Anomaly; a != nil && b.in.Entries[k].Incident == b.in.Entries[i].Incident {
+			if x, is := b.took[a.ID()]; is && x.At.Equal(b.in.Entries[i].At) {
+				return &x
+			}
+		}
+	}
+	return nil
 }
 
 // stopping asks for a stop where one must have been asked for: when the log says that it stopped, or earlier where a call was in the air meanwhile.
