@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/engine"
@@ -31,6 +32,7 @@ type scenario struct {
 type change struct {
 	variants []api.Variant
 	seed     uint64
+	begin    func(*twin.Setup) (*twin.Live, error) // the state to start from; nil: as the scenario says
 }
 
 // readScenarios reads all scenarios of one file with what each of them uses. Those with errors among the findings are not in the list.
@@ -120,6 +122,14 @@ func readScenario(file string, sc api.Scenario, c change) (*scenario, api.Findin
 		}
 	}
 	s.assume()
+	if c.begin != nil && !findings.Failed() {
+		if s.setup.Live, err = c.begin(&s.setup); err != nil {
+			return nil, nil, err
+		}
+		if live := s.setup.Live; live != nil {
+			s.assumed = append(s.assumed, "It begins with the state of a running controller as of "+live.At.Format(time.RFC3339)+".")
+		}
+	}
 	if findings = once(findings); !findings.Failed() {
 		_, wrong := twin.Compile(s.setup)
 		findings = append(findings, placed(wrong, sc.Pos)...)

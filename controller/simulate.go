@@ -22,6 +22,7 @@ type Simulation struct {
 	Days     int // replications; 0: until the figures are precise
 	Day      int // only this one, from 1
 	Workers  int // 0: one for each processor
+	Begin    Beginning
 	Progress func(SimulationProgress)
 }
 
@@ -53,7 +54,12 @@ func Simulate(ctx context.Context, o Simulation) (*SimulationReport, api.Finding
 	if o.Days < 0 || o.Days > twin.RunsMax || o.Day < 0 || o.Day > twin.RunsMax {
 		return nil, nil, api.Errorf(api.CodeUsage, "days are from 1 to %d", twin.RunsMax)
 	}
-	list, findings, err := readScenarios(o.File, change{o.Variants, o.Seed})
+	list, findings, err := readScenarios(o.File, change{o.Variants, o.Seed, func(s *twin.Setup) (*twin.Live, error) {
+		if o.Scenario != "" && s.Scenario.Metadata.Name != o.Scenario {
+			return nil, nil
+		}
+		return o.Begin.read(ctx, s)
+	}})
 	if err != nil || findings.Failed() {
 		return nil, findings, err
 	}

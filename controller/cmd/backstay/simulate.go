@@ -26,12 +26,17 @@ func newSimulate() *cobra.Command {
 and recover, of late items and of money at risk is at most 5 % of its mean (30 to 2,000 days), or as many days as --replications says.
 All variants of a day meet the same arrivals and faults. Ctrl-C gives the result so far.
 
+With --data it begins with the present of a controller, which may run meanwhile: open incidents, budgets, cool-downs and remediations under
+way from its log; the items that its probes count, their age and the routes in use, by what the model says that probes see. Nothing is
+written to the data folder. What cannot be known is listed under "Not simulated".
+
 The verdict is inconclusive unless each fault touched something, the playbooks under test were set off, and each of their steps was tried.
 
 Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 		Example: `  backstay simulate card-gateway.scenario.yaml
   backstay simulate card-gateway.scenario.yaml -o html --report result.html
-  backstay simulate card-gateway.scenario.yaml --seed 7 --day 12 --story`,
+  backstay simulate card-gateway.scenario.yaml --seed 7 --day 12 --story
+  backstay simulate next-hour.scenario.yaml --data /var/lib/backstay --story`,
 		Args: cobra.ExactArgs(1),
 	}
 	flags := cmd.Flags()
@@ -43,6 +48,8 @@ Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 	flags.IntVar(&o.Workers, "workers", 0, "days that are played side by side; one for each processor when left out")
 	form := flags.StringP("output", "o", "table", "output: table, json or html")
 	path := flags.String("report", "", "file to write to instead of stdout")
+	flags.StringVar(&o.Begin.File, "start", "", "begin with the state in this file")
+	flags.StringVar(&o.Begin.Save, "save-start", "", "with --data: save the state that it begins with to this file")
 	story := flags.Bool("story", false, "tell one day line by line: the first that failed, else the one in the middle")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !slices.Contains([]string{"table", "json", "html"}, *form) {
@@ -55,6 +62,9 @@ Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 			o.Variants = append(o.Variants, api.Variant(v))
 		}
 		o.File = args[0]
+		if cmd.Flags().Changed("data") { // only where it is said: a scenario begins with nothing else
+			o.Begin.Data = dataDir(cmd)
+		}
 		meter := newMeter(cmd.ErrOrStderr())
 		o.Progress = meter.show
 		report, findings, err := controller.Simulate(cmd.Context(), o)

@@ -71,8 +71,9 @@ type eye struct {
 	hurry   int   // good runs that they still want soon
 	coming  api.Observation
 	faults  []int
-	luck    stream // of its calls
-	arrived int64  // at its step, when it last looked
+	luck    stream          // of its calls
+	arrived int64           // at its step, when it last looked
+	adopted *detect.Adopted // anomalies that were open before this world began; nil once settled
 }
 
 // The scheduler's habits, as the live one has them.
@@ -96,6 +97,7 @@ func (w *world) beginEyes(replication int) {
 			continue // Compile has said so
 		}
 		w.eyes.probes[i].watch = watch
+		w.adopt(p, &w.eyes.probes[i])
 		w.eyes.probes[i].luck = newStream(w.plan.seed, replication, "probe "+p.name, "call")
 		for f := range w.plan.faults {
 			if w.plan.faults[f].probe == p.name {
@@ -262,8 +264,12 @@ func (w *world) saw(i int, _ uint32) {
 	o := &e.coming
 	o.At = w.clock()
 	changes := e.watch.Observe(o, w.eyes.spare[:0])
+	adopted := e.adopted != nil
+	if adopted {
+		changes = w.settleAdopted(e, o, changes)
+	}
 	first := e.last.Verdict == ""
-	news := news{verdict: o.Verdict != e.last.Verdict && (!first || o.Verdict != api.OK), value: o.Verdict != api.Unknown && (first || o.Value != e.last.Value)}
+	news := news{verdict: o.Verdict != e.last.Verdict && (!first || o.Verdict != api.OK || adopted), value: o.Verdict != api.Unknown && (first || o.Value != e.last.Value)}
 	if o.Verdict != e.last.Verdict {
 		w.eyes.tally(e.last.Verdict, -1)
 		w.eyes.tally(o.Verdict, 1)
@@ -320,6 +326,7 @@ func (w *world) anomaly(a *api.Anomaly) {
 // eyes makes the probes of one variant ready.
 func (c *compiler) eyes(cfg *engine.Config) []eyePlan {
 	out := make([]eyePlan, len(cfg.Probes))
+	defer c.unseen(out)
 	for i := range cfg.Probes {
 		spec := &cfg.Probes[i].Spec
 		p := &out[i]

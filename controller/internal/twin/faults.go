@@ -38,8 +38,9 @@ type faultState struct {
 }
 
 func (c *compiler) faults() {
-	for i := range c.p.setup.Scenario.Spec.Faults {
-		f := &c.p.setup.Scenario.Spec.Faults[i]
+	faults := c.begins()
+	for i := range faults {
+		f := &faults[i]
 		c.faultFigures(f)
 		p := faultPlan{name: f.Called(), kind: f.Kind, at: c.p.from + int64(f.At.Duration), jitter: int64(f.Jitter.Duration),
 			lasting: int64(f.Lasting.Duration), share: cmp.Or(f.Share.PPM, 1_000_000), by: int64(f.By.Duration), most: f.Most, times: f.Times,

@@ -529,7 +529,7 @@ func (w *world) unreachable(end int, i int32) bool {
 func (w *world) undo(h *handPlan, c *engine.Command) api.Outcome {
 	var before string
 	if c.Estimate != nil {
-		_ = json.Unmarshal(c.Estimate.Before, &before) // without one there is nothing to restore
+		before = routeBefore(c.Estimate.Before) // without one there is nothing to restore
 	}
 	switch {
 	case h.effect == api.EffectRoute:

@@ -78,10 +78,12 @@ func (b *brain) begin(w *world) {
 			b.playbooks[i].Steps = append(b.playbooks[i].Steps, StepRun{Name: s.Name})
 		}
 	}
+	b.inherit(w)
 	b.step(w, engine.Event{Restarted: true})
 	b.step(w, engine.Event{Config: &cfg})
 	w.eyes.noted = engine.Eyes{Probes: len(w.cast.eyes)}
 	b.step(w, engine.Event{Eyes: &engine.Eyes{Probes: len(w.cast.eyes)}})
+	b.askAgain(w)
 }
 
 // step feeds one event and does what comes of it.

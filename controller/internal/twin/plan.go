@@ -31,7 +31,9 @@ type Plan struct {
 	effects   []string
 	faults    []faultPlan
 	people    []personPlan
-	casts     []cast // by variant, in the order of variants
+	open      []api.Anomaly     // when a live start was taken
+	underWay  []engine.UnderWay // likewise
+	casts     []cast            // by variant, in the order of variants
 	variants  []api.Variant
 	notes     []string // what is not simulated
 	customers int64
@@ -145,6 +147,7 @@ func Compile(s Setup) (*Plan, api.Findings) {
 	c.arrivals()
 	c.people()
 	c.faults()
+	c.live()
 	for _, v := range c.p.variants {
 		c.cast(v)
 	}

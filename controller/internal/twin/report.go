@@ -181,7 +181,7 @@ const spreadPoints = 41
 // Report sums up what was added so far.
 func (s *Study) Report(f Facts) *Report {
 	sc := &s.plan.setup.Scenario
-	r := &Report{Format: ReportFormat, Scenario: sc.Metadata.Name, Summary: sc.Spec.Summary, Subject: s.subject, Start: s.plan.start.Add(sc.Spec.Warmup.Duration), Warmup: sc.Spec.Warmup,
+	r := &Report{Format: ReportFormat, Scenario: sc.Metadata.Name, Summary: sc.Spec.Summary, Subject: s.subject, Start: s.plan.start.Add(time.Duration(s.plan.from)), Warmup: api.Duration{Duration: time.Duration(s.plan.from)},
 		Horizon: sc.Spec.Horizon, Seed: s.plan.seed, Days: s.Days(), Only: f.Only, Stopped: f.Stopped, Partial: f.Partial, Currency: s.plan.currency,
 		NotSimulated: s.plan.NotSimulated(), Assumed: f.Assumed, Story: f.Story, Build: f.Build}
 	r.Digests = Digests{Scenario: ScenarioDigest(sc), Model: ModelDigest(&s.plan.setup.Model), Current: s.plan.setup.Current.Digest}

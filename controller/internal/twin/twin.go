@@ -36,14 +36,6 @@ type Setup struct {
 	Live      *Live          // nil: from nothing
 }
 
-// Live is the state of a running controller to start from.
-type Live struct {
-	At       time.Time
-	Snapshot []byte              // of the engine: open incidents, budgets, remediations under way
-	Stock    []api.ScenarioStock // what probes count now
-	Active   map[string]string   // integration to the endpoint that its route names
-}
-
 // Figure is one measure of a run. Durations are in seconds, money in minor units of the model's currency.
 type Figure int
 

@@ -171,11 +171,22 @@ type poolState struct {
 
 // Run plays one replication of one variant.
 func (p *Plan) Run(v api.Variant, replication int, o Options) Run {
+	w := p.world(v, replication, o)
+	if w.run.Cut != "" {
+		return w.run
+	}
+	w.play()
+	w.close()
+	return w.run
+}
+
+// world makes the world of one replication, as it is before the first event.
+func (p *Plan) world(v api.Variant, replication int, o Options) *world {
 	w := &world{plan: p, options: o, factor: 1}
 	w.run = Run{Variant: v, Replication: replication}
 	if !p.good {
 		w.run.Cut = "the scenario has errors"
-		return w.run
+		return w
 	}
 	for i := range p.casts {
 		if p.casts[i].variant == v {
@@ -184,12 +195,10 @@ func (p *Plan) Run(v api.Variant, replication int, o Options) Run {
 	}
 	if w.cast == nil {
 		w.run.Cut = fmt.Sprintf("the scenario has no variant %s", v)
-		return w.run
+		return w
 	}
 	w.prepare(replication)
-	w.play()
-	w.close()
-	return w.run
+	return w
 }
 
 func (w *world) prepare(replication int) {
@@ -244,6 +253,9 @@ func (w *world) stock() {
 		for range s.Items {
 			i := w.birth(-int64(s.Age.Duration))
 			w.items[i].step = int16(step)
+			if w.plan.setup.Live != nil {
+				w.past(i)
+			}
 			if stateOf(s.State) == inDoubt {
 				w.doubt(i)
 			}
