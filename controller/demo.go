@@ -27,6 +27,14 @@ type DemoOptions struct {
 	Pulse  func(DemoPulse)     // how the office stands, twice a second
 	Kept   func(folder string) // with Keep: called once when the score card can be shown
 	Card   func(DemoCard)      // called with the score card
+
+	short *demoShort // for tests: a shorter day
+}
+
+// demoShort is a day with other faults, which ends earlier.
+type demoShort struct {
+	placing time.Duration
+	faults  []demo.Fault
 }
 
 // DemoEvent is one line of the story.
@@ -39,12 +47,8 @@ type DemoEvent struct {
 // DemoPulse is how the simulated back office stands at a moment.
 type DemoPulse = demo.Pulse
 
-// Timeline of the demo: orders come for placing, then everything must settle.
-const (
-	demoPlacing   = 60 * time.Second
-	demoSettling  = 25 * time.Second
-	demoPerSecond = 8.0
-)
+// demoSettling is how long everything may take to settle once no more orders come.
+const demoSettling = 25 * time.Second
 
 // Demo runs the real controller beside a small simulated back office that has a bad day, and judges both. The error says that the demo
 // itself could not run; whether every figure holds is in the card.
@@ -103,20 +107,24 @@ func (d *demoRun) play(ctx context.Context) (DemoCard, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.start, d.faults = time.Now(), map[string]time.Time{}
+	day := demoShort{demo.Placing, demo.Timetable(d.Seed)}
+	if d.short != nil {
+		day = *d.short
+	}
 	stream := d.process.shell.Subscribe(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.process.run(ctx) })
 	group.Go(func() error { d.listen(stream); return nil })
 	group.Go(func() error { d.pulse(ctx); return nil })
 	group.Go(func() error {
-		d.office.Misbehave(ctx, d.office.Schedule(d.Seed), d.fault)
+		d.office.Misbehave(ctx, day.faults, d.fault)
 		return nil
 	})
 
 	var card DemoCard
 	group.Go(func() error {
 		defer cancel()
-		if err := d.office.Orders.Place(ctx, demoPerSecond, demoPlacing, d.Seed); err != nil {
+		if err := d.office.Orders.Place(ctx, demo.PerSecond, day.placing, d.Seed); err != nil {
 			return err
 		}
 		late := d.office.Settled(ctx, demoSettling)

@@ -2,7 +2,9 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -19,6 +21,7 @@ type DemoCard struct {
 	Entries  int64       `json:"entries"`
 	Audit    string      `json:"audit"` // what verification said
 	Verified bool        `json:"auditVerified"`
+	Twin     *DemoTwin   `json:"twin,omitempty"`
 	Broken   []string    `json:"broken,omitempty"` // the figures that do not hold
 	OK       bool        `json:"ok"`
 }
@@ -41,9 +44,15 @@ var demoPlaybooks = []struct{ fault, playbook string }{
 func (d *demoRun) judge(ctx context.Context, late error) DemoCard {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	card := DemoCard{Seed: d.Seed, Judgement: d.office.Judge()}
+	card := DemoCard{Seed: d.Seed}
+	var judgeErr error
+	card.Judgement, judgeErr = d.office.Judge(ctx)
 	for _, pair := range demoPlaybooks {
-		card.Faults = append(card.Faults, d.fared(pair.fault, pair.playbook))
+		f := DemoFault{Name: pair.fault, Playbook: pair.playbook}
+		if began, happened := d.faults[pair.fault]; happened {
+			f = fared(d.entries, began, f)
+		}
+		card.Faults = append(card.Faults, f)
 	}
 	for _, e := range d.entries {
 		if e.Refusal != nil {
@@ -56,7 +65,11 @@ func (d *demoRun) judge(ctx context.Context, late error) DemoCard {
 	if err != nil {
 		card.Audit = err.Error()
 	}
-	card.Broken = card.broken(late)
+	twinErr := d.compare(ctx, &card)
+	card.Broken = card.broken(errors.Join(judgeErr, late))
+	if twinErr != nil {
+		card.Broken = append(card.Broken, "the same day could not be played in the twin: "+twinErr.Error())
+	}
 	card.OK = len(card.Broken) == 0
 	return card
 }
@@ -79,21 +92,19 @@ func (d *demoRun) actions(ctx context.Context) int {
 	return n
 }
 
-// fared finds the first remediation by the fault's playbook that was verified, and how long it took to see, to act and to verify.
-func (d *demoRun) fared(fault, playbook string) DemoFault {
-	f := DemoFault{Name: fault, Playbook: playbook}
-	began, happened := d.faults[fault]
-	if !happened {
-		return f
-	}
+// fared finds the first remediation by the fault's playbook that was verified after the fault began, and how long it took to see, to act
+// and to verify. It reads the log of the real run and of the twin alike.
+func fared(entries []api.Entry, began time.Time, f DemoFault) DemoFault {
 	var remediation, incident string
-	for _, e := range d.entries {
-		if e.Kind == api.EntryRemediationEnded && e.Playbook == playbook && e.End == api.EndVerified && e.At.After(began) {
+	for i := range entries {
+		e := &entries[i]
+		if e.Kind == api.EntryRemediationEnded && e.Playbook == f.Playbook && e.End == api.EndVerified && e.At.After(began) {
 			remediation, incident, f.Verified, f.Healed = e.Remediation, e.Incident, e.At.Sub(began), true
 			break
 		}
 	}
-	for _, e := range d.entries {
+	for i := range entries {
+		e := &entries[i]
 		if e.At.Before(began) || !f.Healed {
 			continue
 		}
@@ -105,6 +116,34 @@ func (d *demoRun) fared(fault, playbook string) DemoFault {
 		}
 	}
 	return f
+}
+
+// recovered is how long after the first fault the last anomaly cleared, in seconds.
+func (d *demoRun) recovered() float64 {
+	var first, last time.Time
+	for _, pair := range demoPlaybooks {
+		if began, happened := d.faults[pair.fault]; happened && (first.IsZero() || began.Before(first)) {
+			first = began
+		}
+	}
+	for _, e := range d.entries {
+		if e.Kind == api.EntryAnomalyCleared {
+			last = e.At
+		}
+	}
+	return max(last.Sub(first).Seconds(), 0)
+}
+
+// compare plays the same bad day in the twin.
+func (d *demoRun) compare(ctx context.Context, card *DemoCard) error {
+	t, err := demoTwin(ctx, filepath.Join(d.dir, "config", demoScenario), demoDays)
+	if err != nil {
+		return err
+	}
+	t.compare(card.Faults)
+	t.Real = DemoOutcome{BookedInTime: card.InTime, Late: card.Placed - card.InTime, DoubleCharged: card.DoubleCharged, Left: card.Placed - card.Booked, Recovered: d.recovered()}
+	card.Twin = t
+	return nil
 }
 
 // broken lists the figures that do not hold. The demo succeeds only when there are none.
@@ -127,6 +166,9 @@ func (c DemoCard) broken(late error) []string {
 	check(c.Verified, "the audit log does not verify: %s", c.Audit)
 	for _, f := range c.Faults {
 		check(f.Healed, "the fault %s was not healed by %s", f.Name, f.Playbook)
+	}
+	if c.Twin != nil {
+		out = append(out, c.Twin.broken()...)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,8 @@ func newDemo() *cobra.Command {
 router take the money, an ERP system books. Three things go wrong. A gateway takes money and never answers, so that a naive retry on the
 other gateway would charge twice; the ERP system refuses for a while; a worker dies.
 
-It ends after about a minute with a score card. Exit code 0 only if every figure holds.`,
+It ends after about a minute with a score card, and with the same day played in the twin: with the controller off, with a naive retry,
+and with the playbooks. Exit code 0 only if every figure holds.`,
 		Args: cobra.NoArgs,
 	}
 	var o controller.DemoOptions
@@ -145,10 +147,37 @@ func (s *stage) card(c controller.DemoCard) {
 	row("actions taken", c.Actions > 0, "%d", c.Actions)
 	row("\"why not\" entries", c.WhyNot > 0, "%d", c.WhyNot)
 	row("audit log", c.Verified, "%s", c.Audit)
+	s.twin(c.Twin)
 	fmt.Fprintln(s.w, line)
 	for _, b := range c.Broken {
 		fmt.Fprintf(s.w, "%s %s\n", s.p.red("does not hold:"), b)
 	}
+}
+
+// twin tells how the same day goes in the twin, beside what it came to in earnest.
+func (s *stage) twin(t *controller.DemoTwin) {
+	if t == nil {
+		return
+	}
+	fmt.Fprintf(s.w, "%s\n%s  the same faults, %d days of each in %s; the middle day\n", strings.Repeat("─", 78), s.p.bold("PLAYED IN THE TWIN"), t.Days, seconds(t.Took))
+	fmt.Fprintf(s.w, "       %-20s %8s %6s %13s %10s %14s\n", "", "in time", "late", "charged twice", "left over", "all well after")
+	line := func(mark, name string, inTime, late, doubled, left, recovered float64) {
+		after := "never"
+		if !math.IsInf(recovered, 1) {
+			after = fmt.Sprintf("%.1fs", recovered)
+		}
+		fmt.Fprintf(s.w, "  %s  %-20s %8.0f %6.0f %13.0f %10.0f %14s\n", mark, name, inTime, late, doubled, left, after)
+	}
+	names := map[api.Variant]string{api.VariantNone: "controller off", api.VariantNaive: "naive retry", api.VariantCurrent: "the playbooks"}
+	for _, v := range t.Variants {
+		mark := s.p.green("ok ")
+		if !v.Holds() {
+			mark = s.p.red("BAD")
+		}
+		line(mark, names[v.Variant], float64(v.BookedInTime.Median), float64(v.Late.Median), float64(v.DoubleCharged.Median), float64(v.Left.Median), float64(v.Recovered.Median))
+	}
+	line("   ", "this run, in earnest", float64(t.Real.BookedInTime), float64(t.Real.Late), float64(t.Real.DoubleCharged), float64(t.Real.Left), t.Real.Recovered)
+	fmt.Fprintf(s.w, "       %d of the %d times to detect and to heal in this run are within the twin's 90 %% intervals\n", t.Inside, t.Compared)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }

@@ -300,7 +300,7 @@ func (g *Gateway) authorize(w http.ResponseWriter, r *http.Request) {
 	g.calls["probe"]++
 	try, f := g.calls["probe"], g.faults
 	g.mu.Unlock()
-	hang := max(f.HangBefore, f.HangAfter)
+	hang := f.HangBefore + (1-f.HangBefore)*f.HangAfter // as often as a capture
 	switch {
 	case g.chance("errors", "probe", try) < f.Errors:
 		answer(w, http.StatusServiceUnavailable, map[string]string{"error": "temporarily unavailable"})

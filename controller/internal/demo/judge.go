@@ -10,6 +10,7 @@ import (
 type Judgement struct {
 	Placed        int   `json:"placed"`
 	Booked        int   `json:"booked"`
+	InTime        int   `json:"inTime"`        // booked within the promise to customers
 	DoubleCharged int   `json:"doubleCharged"` // orders that were charged more than once, over both gateways
 	Lost          int   `json:"lost"`          // placed, and not both charged and booked
 	WrongAmount   int   `json:"wrongAmount"`   // charged or booked with another amount than ordered
@@ -17,8 +18,11 @@ type Judgement struct {
 	UnansweredA   int64 `json:"unansweredA"`   // captures that gateway A made and never answered: what a naive retry elsewhere would double
 }
 
+// promise is how long after an order it shall be booked.
+const promise = 30 * time.Second
+
 // Judge compares the books.
-func (o *Office) Judge() Judgement {
+func (o *Office) Judge(ctx context.Context) (Judgement, error) {
 	charges := Charged(o.A, o.B)
 	amounts := map[string]int64{}
 	for _, g := range []*Gateway{o.A, o.B} {
@@ -46,7 +50,11 @@ func (o *Office) Judge() Judgement {
 		}
 		j.AmountMinor += amounts[order.ID]
 	}
-	return j
+	err := o.Orders.db.QueryRowContext(ctx, `select count(*) from orders where state = 'booked' and changed_at - placed_at <= ?`, promise.Milliseconds()).Scan(&j.InTime)
+	if err != nil {
+		return j, fmt.Errorf("count the orders that were booked in time: %w", err)
+	}
+	return j, nil
 }
 
 // Settled waits until every order that was placed is booked, at most for a time.

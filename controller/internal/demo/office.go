@@ -37,6 +37,7 @@ type Office struct {
 type Addresses struct {
 	GatewayA, GatewayB, Router, ERP, Supervisor string // base URLs
 	Database                                    string // path
+	Seed                                        uint64 // of the bad day
 }
 
 // Open starts the office in a folder of its own. Orders come once Place is called.
@@ -47,7 +48,7 @@ func Open(dir string, seed uint64) (*Office, Addresses, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	o := &Office{A: NewGateway("a", seed), B: NewGateway("b", seed+1), ERP: &ERP{}, stop: stop}
-	at := Addresses{Database: filepath.Join(dir, "orders.db")}
+	at := Addresses{Database: filepath.Join(dir, "orders.db"), Seed: seed}
 	var problems []error
 	serve := func(h http.Handler) string {
 		base, err := o.serve(h)
@@ -57,7 +58,7 @@ func Open(dir string, seed uint64) (*Office, Addresses, error) {
 	at.GatewayA, at.GatewayB, at.ERP = serve(o.A), serve(o.B), serve(o.ERP)
 	o.Router = newRouter(map[string]string{"primary": at.GatewayA, "standby": at.GatewayB})
 	at.Router = serve(o.Router)
-	o.Orders = &Orders{db: db, router: at.Router, erp: at.ERP, client: &http.Client{Timeout: 2 * time.Second}}
+	o.Orders = &Orders{db: db, router: at.Router, erp: at.ERP, client: &http.Client{Timeout: bookWaits}}
 	o.Boss = newSupervisor(ctx, &o.wait, o.Orders)
 	at.Supervisor = serve(o.Boss)
 	if err := errors.Join(problems...); err != nil {

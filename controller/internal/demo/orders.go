@@ -14,6 +14,14 @@ import (
 	"time"
 )
 
+// How the workers work: they look for rows, take up so many at once, and look again a while after all of them are done.
+const (
+	batch     = 32
+	pollPause = 50 * time.Millisecond
+	bookTries = 3
+	bookWaits = 2 * time.Second
+)
+
 // Orders is the order desk: the database, the customers' own list, and the two workers.
 type Orders struct {
 	db          *sql.DB
@@ -31,21 +39,22 @@ type Order struct {
 	Currency string `json:"currency"`
 }
 
-// Place lets customers order, perSecond on average, for a time; the seed fixes how much each order is worth.
+// An order is worth from orderLeast up to, and without, orderLeast + orderSpread.
+const orderLeast, orderSpread = 500, 20_000
+
+// Place lets customers order, at an even pace of perSecond, for a time; the seed fixes how much each order is worth.
 func (o *Orders) Place(ctx context.Context, perSecond float64, lasting time.Duration, seed uint64) error {
 	random := rand.New(rand.NewPCG(seed, 1))
-	tick := time.NewTicker(time.Duration(float64(time.Second) / perSecond))
+	gap := time.Duration(float64(time.Second) / perSecond)
+	tick := time.NewTicker(gap)
 	defer tick.Stop()
-	end := time.After(lasting)
-	for n := 1; ; n++ {
+	for n := 1; time.Duration(n)*gap < lasting; n++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-end:
-			return nil
 		case <-tick.C:
 		}
-		order := Order{ID: fmt.Sprintf("ord-%05d", n), Amount: 500 + random.Int64N(20_000), Currency: "EUR"}
+		order := Order{ID: fmt.Sprintf("ord-%05d", n), Amount: orderLeast + random.Int64N(orderSpread), Currency: "EUR"}
 		now := time.Now().UnixMilli()
 		if _, err := o.db.ExecContext(ctx, `insert into orders(id, amount, currency, state, placed_at, changed_at) values (?, ?, ?, 'new', ?, ?)`,
 			order.ID, order.Amount, order.Currency, now, now); err != nil {
@@ -55,6 +64,7 @@ func (o *Orders) Place(ctx context.Context, perSecond float64, lasting time.Dura
 		o.placed = append(o.placed, order)
 		o.mu.Unlock()
 	}
+	return nil
 }
 
 // Placed is the customers' own list.
@@ -67,7 +77,7 @@ func (o *Orders) Placed() []Order {
 // capture is the worker that takes the money of new orders, several at a time, through the router. A capture whose answer is lost
 // is in doubt: it stays with its gateway until somebody has looked. This worker never retries it.
 func (o *Orders) capture(ctx context.Context) {
-	o.poll(ctx, `select id, amount, currency from orders where state = 'new' and hold = 0 order by placed_at limit 32`, func(ctx context.Context, order Order) error {
+	o.poll(ctx, `select id, amount, currency from orders where state = 'new' and hold = 0 order by placed_at limit ?`, func(ctx context.Context, order Order) error {
 		state, gateway := o.captureOne(ctx, order)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -107,7 +117,7 @@ func (o *Orders) enqueue(ctx context.Context) error {
 
 // book is the worker that tells the ERP system of captured orders; after three refusals a row is dead.
 func (o *Orders) book(ctx context.Context) {
-	o.poll(ctx, `select o.id, o.amount, o.currency from outbox b join orders o on o.id = b.order_id where b.state = 'ready' order by b.id limit 32`, func(ctx context.Context, order Order) error {
+	o.poll(ctx, `select o.id, o.amount, o.currency from outbox b join orders o on o.id = b.order_id where b.state = 'ready' order by b.id limit ?`, func(ctx context.Context, order Order) error {
 		status, _, note := o.post(ctx, o.erp+"/bookings", order.ID, order)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -115,7 +125,7 @@ func (o *Orders) book(ctx context.Context) {
 		now := time.Now().UnixMilli()
 		if status < 200 || status > 299 {
 			_, err := o.db.ExecContext(ctx, `update outbox set attempts = attempts + 1, note = ?, changed_at = ?,
-				state = case when attempts >= 2 then 'dead' else 'ready' end where order_id = ?`, note, now, order.ID)
+				state = case when attempts + 1 >= ? then 'dead' else 'ready' end where order_id = ?`, note, now, bookTries, order.ID)
 			return err
 		}
 		tx, err := o.db.BeginTx(ctx, nil)
@@ -148,13 +158,13 @@ func (o *Orders) poll(ctx context.Context, query string, work func(context.Conte
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(pollPause):
 		}
 	}
 }
 
 func (o *Orders) find(ctx context.Context, query string) ([]Order, error) {
-	rows, err := o.db.QueryContext(ctx, query)
+	rows, err := o.db.QueryContext(ctx, query, batch)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// routerWaits is how long the router waits for a gateway's answer.
+const routerWaits = 700 * time.Millisecond
+
 // Router sends captures to the gateway that its route names, and tells nobody how to choose: that is what its admin API is for.
 //
 //	POST /captures  forwards; X-Endpoint names where it went; 504 when the gateway gave no answer in time
@@ -26,7 +29,7 @@ type Router struct {
 }
 
 func newRouter(bases map[string]string) *Router {
-	r := &Router{mux: http.NewServeMux(), client: &http.Client{Timeout: 700 * time.Millisecond}, bases: bases, active: "primary"}
+	r := &Router{mux: http.NewServeMux(), client: &http.Client{Timeout: routerWaits}, bases: bases, active: "primary"}
 	r.mux.HandleFunc("POST /captures", r.forward)
 	r.mux.HandleFunc("GET /admin/route", r.getRoute)
 	r.mux.HandleFunc("PUT /admin/route", r.putRoute)
