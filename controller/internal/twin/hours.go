@@ -87,10 +87,8 @@ func layHours(days []api.WeekSpan, business *calendar.Calendar, zone *time.Locat
 				return nil, fmt.Errorf("the hours %s to %s are no span of a day: write 09:00 and a later 17:30, at most 24:00", span.From, span.To)
 			}
 			if slices.Contains(span.On, weekdays[noon.Weekday()]) {
-				at := func(minute int) int64 {
-					return int64(time.Date(noon.Year(), noon.Month(), noon.Day(), minute/60, minute%60, 0, 0, zone).Sub(start))
-				}
-				if s := [2]int64{at(from), at(to)}; s[0] < s[1] { // the clock may skip a span whole
+				s := [2]int64{int64(onClock(noon, from).Sub(start)), int64(onClock(noon, to).Sub(start))}
+				if s[0] < s[1] { // the clock may skip a span whole
 					h.spans = append(h.spans, s)
 				}
 			}
@@ -107,6 +105,20 @@ func layHours(days []api.WeekSpan, business *calendar.Calendar, zone *time.Locat
 	}
 	h.spans = joined
 	return h, nil
+}
+
+// onClock is when a minute of a day comes; where the clock skips it, when the clock goes on.
+func onClock(day time.Time, minute int) time.Time {
+	at := time.Date(day.Year(), day.Month(), day.Day(), minute/60, minute%60, 0, 0, day.Location())
+	have := at.Hour()*60 + at.Minute()
+	if have == minute%(24*60) {
+		return at
+	}
+	start, end := at.ZoneBounds()
+	if have < minute {
+		return end
+	}
+	return start
 }
 
 // clockOf reads 09:30 as minutes of the day; 24:00 is the end of it.

@@ -6,11 +6,11 @@ import (
 	"github.com/backstay/backstay/api"
 )
 
-// table is a distribution as evenly spaced quantiles, with a finer table for the last of its segments. It holds integers and
+// table is a distribution as evenly spaced quantiles, with a table of its own for the last of its segments where that is long. It holds integers and
 // interpolates between them in integers, so that it gives the same on every machine. A nil table is always 0.
 type table struct {
 	body  []int64 // quantiles 0, 1/n, 2/n ... 1; a single one is a constant
-	tail  []int64 // the last segment, again evenly spaced; nil: straight on
+	tail  *table  // the last segment; nil: straight on
 	limit int64   // no more than this; 0: no limit
 }
 
@@ -28,8 +28,7 @@ func (t *table) draw(u uint64) int64 {
 	i, rest := segment(u, len(t.body)-1)
 	v := between(t.body[i], t.body[i+1], rest)
 	if t.tail != nil && i == len(t.body)-2 {
-		i, rest = segment(uint64(rest)<<32, len(t.tail)-1)
-		v = between(t.tail[i], t.tail[i+1], rest)
+		v = t.tail.draw(uint64(rest) << 32)
 	}
 	if t.limit > 0 && v > t.limit {
 		return t.limit
@@ -59,15 +58,15 @@ func fixedTable(v int64) *table { return &table{body: []int64{v}} }
 
 // formulaTable makes a table of a quantile function.
 func formulaTable(quantile func(p float64) float64, limit int64) *table {
-	t := &table{body: make([]int64, segments+1), tail: make([]int64, segments+1), limit: limit}
+	t, tail := &table{body: make([]int64, segments+1), limit: limit}, make([]int64, segments+1)
 	for i := range segments {
 		t.body[i] = rounded(quantile(float64(i) / segments))
 	}
 	for i := range segments {
-		t.tail[i] = rounded(quantile((segments - 1 + float64(i)/segments) / segments))
+		tail[i] = rounded(quantile((segments - 1 + float64(float64(i)/segments)) / segments))
 	}
-	t.tail[segments] = rounded(quantile(1 - 1.0/(4*segments*segments)))
-	t.body[segments] = t.tail[segments]
+	tail[segments] = rounded(quantile(1 - 1.0/(4*segments*segments)))
+	t.body[segments], t.tail = tail[segments], &table{body: tail}
 	return t
 }
 
@@ -97,8 +96,7 @@ func timesTable(t *api.Times) *table {
 		}
 		if n := len(out.body); t.Tail.Duration > 0 && n > 1 {
 			from, mean := float64(out.body[n-2]), float64(t.Tail.Duration)
-			tail := formulaTable(func(p float64) float64 { return from + float64(-mean*ln(1-p)) }, 0)
-			out.tail = tail.body
+			out.tail = formulaTable(func(p float64) float64 { return from + float64(-mean*ln(1-p)) }, 0)
 		}
 		return out
 	}
