@@ -3,6 +3,8 @@ package live
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,17 +50,93 @@ func TestRingKeepsTheLastHundred(t *testing.T) {
 	var last time.Time
 	for i := range 257 {
 		last = begin.Add(time.Duration(i) * 10 * time.Second)
-		r.add(&api.Observation{At: last, Verdict: verdicts[i%3], Value: float64(i) / 3, Took: time.Duration(i) * time.Millisecond})
+		r.add(&api.Observation{At: last, Verdict: verdicts[i%3], Value: float64(i) / 3, Took: time.Duration(i) * time.Millisecond}, 10*time.Second)
 	}
-	got := r.list(last)
-	if len(got) != ringMax || cap(r.slots) != ringMax {
-		t.Fatalf("%d results in %d places", len(got), cap(r.slots))
+	got := r.list(last, 10*time.Second)
+	if len(got) != ringMax {
+		t.Fatalf("%d results", len(got))
 	}
 	for k, res := range got {
 		i := 157 + k
 		want := Result{At: begin.Add(time.Duration(i) * 10 * time.Second), Verdict: verdicts[i%3], Value: float64(i) / 3, Took: time.Duration(i) * time.Millisecond}
 		if res != want {
 			t.Fatalf("result %d is %+v, want %+v", k, res, want)
+		}
+	}
+}
+
+// TestRingGivesBackEveryBit holds the ring against a plain list of what it was given, for rhythms and values of all kinds.
+func TestRingGivesBackEveryBit(t *testing.T) {
+	latency := func(c *rand.Rand) float64 { return time.Duration(c.IntN(3_000_000)).Seconds() }
+	for name, value := range map[string]func(c *rand.Rand) float64{
+		"same":    func(*rand.Rand) float64 { return 7 },
+		"latency": latency,
+		"ratio":   func(c *rand.Rand) float64 { return float64(c.IntN(100)) / 3 },
+		"money":   func(c *rand.Rand) float64 { return float64(c.IntN(1e9)) / 100 },
+		"mixed": func(c *rand.Rand) float64 {
+			odd := []float64{0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, math.SmallestNonzeroFloat64, 1 << 53, -1e15, 0.1, -42, latency(c)}
+			return odd[c.IntN(len(odd))]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(20) {
+				c := rand.New(rand.NewPCG(seed, 1))
+				every := []time.Duration{100 * time.Millisecond, 1500 * time.Millisecond, 10 * time.Second, time.Hour}[seed%4]
+				var r ring
+				var want []Result
+				at := time.UnixMilli(1_772_366_400_000).UTC()
+				for range 1 + c.IntN(400) {
+					at = at.Add(every + time.Duration(c.IntN(20)-10)*10*time.Millisecond)
+					switch c.IntN(20) {
+					case 0:
+						at = at.Add(time.Duration(c.IntN(1000)) * time.Hour)
+					case 1:
+						at = at.Add(-every)
+					}
+					v := verdictBits[c.IntN(3)]
+					o := api.Observation{At: at, Verdict: v, Value: value(c), Took: time.Duration(c.IntN(1<<30)) * time.Microsecond >> c.IntN(30)}
+					r.add(&o, every)
+					want = append(want, Result{At: at, Verdict: v, Value: o.Value, Took: o.Took.Truncate(time.Microsecond)})
+				}
+				want = want[max(0, len(want)-ringMax):]
+				got := r.list(at, every)
+				if len(got) != len(want) {
+					t.Fatalf("seed %d: %d results, want %d", seed, len(got), len(want))
+				}
+				for i := range want {
+					if !got[i].At.Equal(want[i].At) || got[i].Verdict != want[i].Verdict || got[i].Took != want[i].Took ||
+						math.Float64bits(got[i].Value) != math.Float64bits(want[i].Value) {
+						t.Fatalf("seed %d: result %d of %d is %+v, want %+v", seed, i, len(want), got[i], want[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestRingIsSmall bounds what a full ring takes, whatever it held before.
+func TestRingIsSmall(t *testing.T) {
+	c := rand.New(rand.NewPCG(1, 2))
+	at := time.UnixMilli(1_772_366_400_000)
+	var r ring
+	fill := func(n int, value func() float64) {
+		for range n {
+			at = at.Add(10*time.Second + time.Duration(c.IntN(5)-2)*10*time.Millisecond)
+			r.add(&api.Observation{At: at, Verdict: api.OK, Value: value(), Took: time.Duration(300+c.IntN(5000)) * time.Microsecond}, 10*time.Second)
+		}
+	}
+	for _, phase := range []struct {
+		name  string
+		value func() float64
+		most  int
+	}{
+		{"any value", c.NormFloat64, 1280},
+		{"latency", func() float64 { return time.Duration(300_000 + c.IntN(5_000_000)).Seconds() }, 896},
+		{"one value", func() float64 { return 7 }, 384},
+	} {
+		fill(10*ringMax, phase.value)
+		if cap(r.buf) > phase.most {
+			t.Errorf("%s: %d bytes for %d results, want at most %d", phase.name, cap(r.buf), r.held, phase.most)
 		}
 	}
 }

@@ -177,7 +177,7 @@ func (p *probe) take(o *api.Observation, eyes *eyes, changes []api.Anomaly) (see
 		p.bad++
 	}
 	p.last = *o
-	p.ring.add(o)
+	p.ring.add(o, p.every)
 	s.minute, s.closed = p.minute.add(p.name, o)
 	if len(changes) > 0 {
 		p.noteOpen(changes)
