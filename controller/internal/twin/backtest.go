@@ -22,7 +22,8 @@ import (
 //   - that too many probes were ill (storm-brake), that a probe could not run (unknown) or was not seen for two of its intervals
 //     (corroboration): the refusal that names it, until an entry that could not have been if it still were so. A probe that
 //     corroborates counts as seen otherwise;
-//   - when an anomaly from before a restart was seen again: at the first decision after the restart that rests on it;
+//   - when an anomaly from before a restart was seen again: at the first decision after the restart that rests on it, or at once where that explains
+//     more of the log;
 //   - when a stop was asked for: after the last thing that began before controller.stopped.
 //
 // Between a crash and the restart nothing is replayed: the log cannot tell when the process died.
@@ -97,12 +98,40 @@ func Backtest(p Past) (*DecisionTest, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	b := newRetelling(&p)
+	unchanged := p
+	unchanged.Changed, unchanged.Since = nil, time.Time{}
+	if p.Changed == nil {
+		out, _ := explained(&p)
+		return out, nil
+	}
+	early := false
+	if unchanged.check() == nil && slices.ContainsFunc(p.Entries[1:], func(e api.Entry) bool { return e.Kind == api.EntryStarted }) {
+		_, early = explained(&unchanged)
+	}
+	return retell(&p, early), nil
+}
+
+// explained replays a past, and where that does not give the log again and it was restarted, once more with anomalies from before a restart seen
+// again at once. It gives the replay that explains more of the log, and whether it was the second one.
+func explained(p *Past) (*DecisionTest, bool) {
+	late := retell(p, false)
+	if late.Diverged == 0 && len(late.Outside) == 0 {
+		return late, false
+	}
+	if early := retell(p, true); early.Diverged < late.Diverged {
+		return early, true
+	}
+	return late, false
+}
+
+func retell(p *Past, early bool) *DecisionTest {
+	b := newRetelling(p)
+	b.early = early
 	for i := range p.Entries {
 		b.entry(i)
 	}
 	b.finish()
-	return b.report(), nil
+	return b.report()
 }
 
 // check refuses what cannot be replayed.

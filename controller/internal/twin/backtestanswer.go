@@ -90,8 +90,14 @@ func (b *retelling) nextOf(key string) *api.Entry {
 func (b *retelling) notice(x *api.Entry) {
 	switch x.Kind {
 	case api.EntryAnomalyOpened:
-		b.eyes.opened(*x.Anomaly)
-		b.took[x.Anomaly.ID()] = api.Entry{At: x.At, Kind: x.Kind, Node: x.Node, Text: fmt.Sprintf("%s became part of incident %s, which is still open.", x.Anomaly.ID(), strings.TrimPrefix(b.incs[x.Incident], "+"))}
+		b.eyes.opened(*x.Anomaly, b.incs[x.Incident])
+		b.took[x.Anomaly.ID()] = api.Entry{At: x.At, Kind: x.Kind, Incident: x.Incident, Node: x.Node, Text: fmt.Sprintf("%s became part of incident %s, which is still open.", x.Anomaly.ID(), strings.TrimPrefix(b.incs[x.Incident], "+"))}
+	case api.EntryIncidentMerged:
+		for _, f := range x.Facts {
+			if f.Name == "into" {
+				b.eyes.merged(b.incs[x.Incident], b.incs[f.Value])
+			}
+		}
 	case api.EntryAnomalyCleared:
 		b.eyes.cleared(*x.Anomaly)
 	case api.EntryStepEnded, api.EntryStepUncertain, api.EntryVerifyEnded, api.EntryMeasured:

@@ -56,7 +56,7 @@ func (b *retelling) foresee(i int) {
 			continue
 		case api.EntryAnomalyOpened:
 			if e.Anomaly != nil {
-				b.eyes.opened(*e.Anomaly)
+				b.eyes.opened(*e.Anomaly, e.Incident)
 				b.eyes.anomaly(*e.Anomaly)
 			}
 		case api.EntryAnomalyCleared:

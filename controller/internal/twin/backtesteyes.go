@@ -15,12 +15,14 @@ type eyesight struct {
 	storming bool
 	unknown  map[string]bool        // probes that could not run
 	open     map[string]api.Anomaly // by id
+	home     map[string]string      // the incident of each, as recorded
 	stale    map[string]bool        // ids of those from before a restart that nobody has seen again
 	ids      []string               // of open, in the order in which they opened
 	seen     map[string]time.Time
 	blind    map[string][]span // when a probe was not seen, by the refusals that say so
 
 	books    map[string]*engine.Playbook
+	names    []string // of books, in their order
 	every    map[string]time.Duration
 	confirms []string
 
@@ -35,7 +37,7 @@ type eyesight struct {
 type span struct{ from, to time.Time }
 
 func newEyesight() eyesight {
-	return eyesight{unknown: map[string]bool{}, open: map[string]api.Anomaly{}, stale: map[string]bool{}, seen: map[string]time.Time{}, blind: map[string][]span{},
+	return eyesight{unknown: map[string]bool{}, open: map[string]api.Anomaly{}, home: map[string]string{}, stale: map[string]bool{}, seen: map[string]time.Time{}, blind: map[string][]span{},
 		books: map[string]*engine.Playbook{}, every: map[string]time.Duration{}, locked: map[string]bool{}}
 }
 
@@ -43,13 +45,14 @@ func newEyesight() eyesight {
 func (s *eyesight) configure(c *engine.Config) {
 	clear(s.books)
 	clear(s.every)
-	s.confirms = nil
+	s.confirms, s.names = nil, nil
 	for i := range c.Probes {
 		s.every[c.Probes[i].Metadata.Name] = c.Probes[i].Spec.Every.Duration
 	}
 	for i := range c.Playbooks {
 		p := &c.Playbooks[i]
 		s.books[p.Name] = p
+		s.names = append(s.names, p.Name)
 		if want := p.Spec.On.Confirm; want != nil {
 			for _, name := range want.Of {
 				if probe, _, _ := strings.Cut(name, "/"); !slices.Contains(s.confirms, probe) {
@@ -105,8 +108,13 @@ func (s *eyesight) read(p *Past) {
 			}
 		}
 	}
-	for probe, from := range since { // each by itself: order does not matter, sorted below
-		s.blind[probe] = append(s.blind[probe], span{from, p.Entries[len(p.Entries)-1].At.Add(time.Hour)})
+	probes := make([]string, 0, len(since))
+	for probe := range since { // sorted below
+		probes = append(probes, probe)
+	}
+	slices.Sort(probes)
+	for _, probe := range probes {
+		end(probe, p.Entries[len(p.Entries)-1].At.Add(time.Hour))
 	}
 	clear(s.books)
 	clear(s.every)
@@ -175,8 +183,9 @@ func (s *eyesight) anomaly(a api.Anomaly) {
 }
 
 // opened and cleared follow the replay's own entries.
-func (s *eyesight) opened(a api.Anomaly) {
+func (s *eyesight) opened(a api.Anomaly, incident string) {
 	id := a.ID()
+	s.home[id] = incident
 	if _, is := s.open[id]; !is {
 		s.ids = append(s.ids, id)
 	}
@@ -190,8 +199,18 @@ func (s *eyesight) cleared(a api.Anomaly) {
 		s.ran = append(s.ran, a.Probe)
 	}
 	delete(s.open, id)
+	delete(s.home, id)
 	delete(s.stale, id)
 	s.ids = slices.DeleteFunc(s.ids, func(x string) bool { return x == id })
+}
+
+// merged follows one incident into another.
+func (s *eyesight) merged(from, into string) {
+	for _, id := range s.ids {
+		if s.home[id] == from {
+			s.home[id] = into
+		}
+	}
 }
 
 // sight is the corroborating probe that is to be seen next, and when: as often as it runs, while an anomaly of it is open.
@@ -232,7 +251,7 @@ func (s *eyesight) lock(e *api.Entry) {
 	default:
 		return
 	}
-	names := []string{book.Spec.On.Anomaly}
+	names := []string{s.triggerOf(e.Incident, book)}
 	if want := book.Spec.On.Confirm; want != nil {
 		names = append(names, want.Of...)
 	}
@@ -282,7 +301,8 @@ func (s *eyesight) infer(e *api.Entry, worse bool) *engine.Event {
 	if book == nil || strings.HasPrefix(e.Text, "Undoing step") {
 		return nil
 	}
-	trigger, _, _ := strings.Cut(book.Spec.On.Anomaly, "/")
+	on := s.triggerOf(e.Incident, book)
+	trigger, _, _ := strings.Cut(on, "/")
 	switch {
 	case guard == api.GuardUnknown:
 		var probe string
@@ -301,7 +321,22 @@ func (s *eyesight) infer(e *api.Entry, worse bool) *engine.Event {
 	if worse {
 		return nil
 	}
-	return s.again(book.Spec.On.Anomaly) // last: until then the engine does not consider the playbook
+	return s.again(on) // last: until then the engine does not consider the playbook
+}
+
+// triggerOf is the anomaly that a playbook is considered for in an incident: its own, or that of the one above it on its ladder.
+func (s *eyesight) triggerOf(incident string, book *engine.Playbook) string {
+	here := func(name string) bool {
+		return slices.ContainsFunc(s.ids, func(id string) bool { return s.open[id].Name == name && s.home[id] == incident })
+	}
+	if !here(book.Spec.On.Anomaly) {
+		for _, name := range s.names {
+			if up := s.books[name]; up.Spec.Otherwise == book.Name && here(up.Spec.On.Anomaly) {
+				return up.Spec.On.Anomaly
+			}
+		}
+	}
+	return book.Spec.On.Anomaly
 }
 
 // calm tells whether an entry could not have been made while the storm brake held.
@@ -397,7 +432,17 @@ func (s *eyesight) corroborate(e *api.Entry, book *engine.Playbook, worse bool) 
 	if worse || len(agree) >= n {
 		return nil
 	}
-	for _, name := range want.Of {
+	names := slices.Clone(want.Of)
+	slices.SortStableFunc(names, func(a, b string) int { // the trigger last: until it can run the engine counts nothing
+		switch trigger := book.Spec.On.Anomaly; {
+		case (a == trigger) == (b == trigger):
+			return 0
+		case a == trigger:
+			return 1
+		}
+		return -1
+	})
+	for _, name := range names {
 		probe, _, _ := strings.Cut(name, "/")
 		if s.counts(name, e.At) || slices.Contains(agree, probe) || slices.Contains(old, probe) || s.locked[probe] {
 			continue

@@ -51,6 +51,7 @@ type retelling struct {
 	stopped   int         // the last of those that was asked for
 	booting   time.Time   // started, and the configuration has not come yet
 	digest    string
+	early     bool            // anomalies from before a restart are seen again at once where that decides nothing
 	changed   bool            // the changed configuration is in force
 	made      int             // events made up, for unique names
 	proofs    map[string]bool // remediation/step of the replay whose undo is done: what is planned now reads it
@@ -243,8 +244,70 @@ func (b *retelling) configure(at time.Time, c *engine.Config) {
 			b.feed(engine.Event{At: at, Seen: probe})
 		}
 	}
+	booted := !b.booting.IsZero()
 	b.cfg, b.booting = c, time.Time{}
 	b.feed(engine.Event{At: at, Config: c})
+	if booted && b.early {
+		b.seenAgain(at, c)
+	}
+}
+
+// seenAgain has anomalies from before a restart seen again at once where that leads to no decision: probes run soon after a start, and the log
+// has an entry where it led to one.
+func (b *retelling) seenAgain(at time.Time, c *engine.Config) {
+	for _, id := range slices.Clone(b.eyes.ids) {
+		if !b.eyes.stale[id] {
+			continue
+		}
+		a := b.eyes.open[id]
+		if !b.decidedNext(a) {
+			continue
+		}
+		raw, err := b.s.Snapshot()
+		if err != nil {
+			return
+		}
+		s, err := engine.Restore(raw) // a copy to try it on
+		if err != nil {
+			return
+		}
+		s.Step(engine.Event{At: at, Restarted: true})
+		for _, probe := range b.eyes.begin(at) {
+			s.Step(engine.Event{At: at, Seen: probe})
+		}
+		s.Step(engine.Event{At: at, Config: c})
+		for _, other := range b.eyes.ids {
+			if x := b.eyes.open[other]; !b.eyes.stale[other] {
+				s.Step(engine.Event{At: at, Anomaly: &x})
+			}
+		}
+		if out := s.Step(engine.Event{At: at, Anomaly: &a}); len(out.Entries) > 0 {
+			continue
+		}
+		delete(b.eyes.stale, id)
+		b.eyes.anomaly(a)
+		b.feed(engine.Event{At: at, Anomaly: &a})
+	}
+}
+
+// decidedNext tells whether the log decides something in the incident of an anomaly before the anomaly clears.
+func (b *retelling) decidedNext(a api.Anomaly) bool {
+	c := b.cases[b.incs[b.took[a.ID()].Incident]]
+	if c == nil {
+		return false
+	}
+	for _, i := range c.queue[min(c.next, len(c.queue)):] {
+		e := &b.in.Entries[i]
+		switch e.Kind {
+		case api.EntryAnomalyCleared:
+			if e.Anomaly != nil && e.Anomaly.ID() == a.ID() {
+				return false
+			}
+		case api.EntryRefused, api.EntryObserved, api.EntrySuggested, api.EntryRemediationOpened:
+			return true
+		}
+	}
+	return false
 }
 
 // inForce is the configuration of a digest, or the changed one.
