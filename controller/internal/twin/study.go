@@ -37,7 +37,7 @@ const violationsMax = 10
 func NewStudy(p *Plan) (*Study, error) {
 	s := &Study{plan: p, subject: SubjectOf(p.Variants())}
 	var err error
-	if s.expect, err = expectations(&p.setup.Scenario); err != nil {
+	if s.expect, err = expectations(&p.setup.Scenario, s.subject); err != nil {
 		return nil, err
 	}
 	for _, v := range p.Variants() {
