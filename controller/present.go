@@ -109,7 +109,7 @@ func readPresent(ctx context.Context, dir string, s *twin.Setup) (*twin.Live, er
 		if late.IsZero() || row.Minute.Before(late) {
 			late = row.Minute
 		}
-		seen = append(seen, twin.Seen{Probe: row.Probe, Verdict: verdictOfMinute(&row), Value: row.Last})
+		seen = append(seen, twin.Seen{Probe: row.Probe, Verdict: verdictOfMinute(&row), Value: row.Last, At: row.Minute})
 	}
 	live, err := twin.Present(s, state, at, seen)
 	if err != nil {

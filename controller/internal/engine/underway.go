@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/backstay/backstay/api"
 )
@@ -42,5 +44,37 @@ func (s *State) UnderWay() []UnderWay {
 		}
 		out = append(out, u)
 	}
+	return out
+}
+
+// DoneStep is a step that was done and, as far as the engine knows, holds.
+type DoneStep struct {
+	Playbook, Digest, Step string
+
+	At     time.Time // when it ended, or was undone
+	Undone bool
+	Before json.RawMessage // what was there before, as its action has read it
+}
+
+// DoneSteps lists the steps of the remediations of the last hour that were done, in the order of their ends.
+func (s *State) DoneSteps() []DoneStep {
+	var out []DoneStep
+	for _, r := range s.d.Remediations {
+		for i := range r.Steps {
+			st := &r.Steps[i]
+			if st.State != api.StepDone && st.State != api.StepReconciled {
+				continue
+			}
+			d := DoneStep{Playbook: r.Plan.Name, Digest: r.Plan.Digest, Step: r.Plan.Steps[i].Name, At: st.Ended}
+			if st.Estimate != nil {
+				d.Before = st.Estimate.Before
+			}
+			if st.UndoState == api.StepDone {
+				d.At, d.Undone = st.UndoEnded, true
+			}
+			out = append(out, d)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b DoneStep) int { return a.At.Compare(b.At) })
 	return out
 }

@@ -17,6 +17,7 @@ type Seen struct {
 	Probe   string
 	Verdict api.Verdict // unknown where it was now good, now bad
 	Value   float64
+	At      time.Time
 }
 
 // present makes a state to start from.
@@ -42,7 +43,7 @@ func Present(s *Setup, state *engine.State, at time.Time, seen []Seen) (*Live, e
 	if err := p.stock(); err != nil {
 		return nil, err
 	}
-	p.routes()
+	p.routes(state)
 	for _, a := range state.Open() {
 		p.ill(&a)
 	}
@@ -154,24 +155,49 @@ func (p *present) first() string {
 	return p.Model.Spec.Steps[0].Name
 }
 
-// routes finds the endpoint that each route names.
-func (p *present) routes() {
+// routes finds the endpoint that each route names: as a probe saw it last, unless an action has moved it since.
+func (p *present) routes(state *engine.State) {
+	at := map[string]time.Time{}
 	for _, m := range p.Model.Spec.Sees {
 		integration, endpoint, _ := strings.Cut(m.Route, "/")
 		x, found := p.seen[m.Probe]
 		switch {
 		case m.Route == "" || p.live.Active[integration] != "" || !found:
 		case x.Verdict == api.OK:
-			p.live.Active[integration] = endpoint
+			p.live.Active[integration], at[integration] = endpoint, x.At
 		case x.Verdict == api.Bad:
 			if others := slices.DeleteFunc(p.endpoints(integration), func(name string) bool { return name == endpoint }); len(others) == 1 {
-				p.live.Active[integration] = others[0]
+				p.live.Active[integration], at[integration] = others[0], x.At
 			}
 		}
 	}
+	p.moved(state, at)
 	for _, in := range p.Current.Integrations {
 		if name := in.Metadata.Name; in.Spec.Route != nil && len(in.Spec.Endpoints) > 1 && p.live.Active[name] == "" {
 			p.note("Which endpoint the route of %s names is not known: it is the one that the model has.", name)
+		}
+	}
+}
+
+// moved follows the routes that actions have moved since they were last seen.
+func (p *present) moved(state *engine.State, at map[string]time.Time) {
+	plan, findings := Compile(Setup{Scenario: p.Scenario, Model: p.Model, Current: p.Current})
+	if findings.Failed() || len(plan.casts) == 0 {
+		return // nothing will be played
+	}
+	hands := plan.casts[0].hands
+	for _, d := range state.DoneSteps() {
+		h := hands[handKey{d.Digest, d.Step}]
+		if h == nil || h.effect != api.EffectRoute || h.outside != "" {
+			continue
+		}
+		name := plan.systems[h.system].name
+		to := plan.endpoints[h.endpoint].short
+		if d.Undone {
+			to = routeBefore(d.Before)
+		}
+		if slices.Contains(p.endpoints(name), to) && !d.At.Before(at[name]) {
+			p.live.Active[name], at[name] = to, d.At
 		}
 	}
 }
