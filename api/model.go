@@ -124,9 +124,13 @@ type ModelStep struct {
 	Rounds  Duration    `json:"rounds,omitempty" doc:"Without a pool: they take up items in rounds, as a program that polls does: the next begins so long after all items of the last are done. At any time when left out."`
 	Takes   *Times      `json:"takes,omitempty" doc:"Time that the work takes, beside its calls."`
 	Delay   *Times      `json:"delay,omitempty" doc:"Time before an item can be worked on that no worker explains: a customer's answer, a courier."`
-	Calls   []ModelCall `json:"calls,omitempty" doc:"Calls of integrations, one after the other, before the work itself."`
-	Tries   int64       `json:"tries,omitempty" rule:"min=0,max=1000" doc:"A step whose call was refused or failed is tried so often in all; 3 when left out."`
-	Pause   Duration    `json:"pause,omitempty" doc:"Before the next try; doubles each time. 1s when left out."`
+	// Delays refine Delay.
+	Delays []ModelDelay `json:"delays,omitempty" doc:"Instead of delay, for items that came from particular steps."`
+	// DelayPauses goes with delay.
+	DelayPauses bool        `json:"delayPauses,omitempty" doc:"The delay passes only in hours in which somebody of the pool is there; left out, it passes at all times."`
+	Calls       []ModelCall `json:"calls,omitempty" doc:"Calls of integrations, one after the other, before the work itself."`
+	Tries       int64       `json:"tries,omitempty" rule:"min=0,max=1000" doc:"A step whose call was refused or failed is tried so often in all; 3 when left out."`
+	Pause       Duration    `json:"pause,omitempty" doc:"Before the next try; doubles each time. 1s when left out."`
 	// +kubebuilder:validation:Enum=dead;hold;drop
 	Then string `json:"then,omitempty" rule:"oneof=dead|hold|drop" default:"dead" doc:"What becomes of an item after the last try: it is a dead letter, it is held, or it is dropped and so lost."`
 	// +kubebuilder:validation:Enum=in-doubt;retry;fail
@@ -137,6 +141,12 @@ type ModelStep struct {
 	Next  []ModelNext `json:"next,omitempty" doc:"Where items go from here; the workflow's next step, or the end, when left out."`
 }
 
+// ModelDelay is the delay of items that came from one step.
+type ModelDelay struct {
+	After string `json:"after" rule:"required" doc:"The step that they came from."`
+	Time  *Times `json:"time,omitempty" doc:"How long; none when left out."`
+}
+
 // ModelNext is one way that items may go. Shares of one step are weighed against each other.
 type ModelNext struct {
 	To    string  `json:"to,omitempty" doc:"The next step; left out, the item is finished."`
@@ -144,6 +154,7 @@ type ModelNext struct {
 	// With makes several steps begin at once.
 	With  []string `json:"with,omitempty" doc:"Steps that begin at the same time as to; the item goes on from there when all of them are done, whatever their own next says."`
 	After string   `json:"after,omitempty" doc:"Only for items that came to this step from that one; the most particular lines hold."`
+	First bool     `json:"first,omitempty" doc:"Only for items that began with this step."`
 }
 
 // ModelCall is one call of an integration.

@@ -39,7 +39,7 @@ func (v *validator) model(m *Model) {
 	}
 	mv.ways("spec.begin", spec.Begin)
 	for i, b := range spec.Begin {
-		if b.To == "" || b.After != "" {
+		if b.To == "" || b.After != "" || b.First {
 			v.error(o, fmt.Sprintf("spec.begin[%d]", i), "bad-value", "begin names the step with which items begin, and nothing comes before it", "write {to: STEP, share: 1}")
 		}
 	}

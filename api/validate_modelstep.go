@@ -26,6 +26,17 @@ func (v *modelValidator) step(path string, s *ModelStep) {
 	v.hours(v.o, path+".hours", s.Hours)
 	v.times(v.o, path+".takes", s.Takes)
 	v.times(v.o, path+".delay", s.Delay)
+	var after []string
+	for i, d := range s.Delays {
+		place := fmt.Sprintf("%s.delays[%d]", path, i)
+		v.among(place+".after", d.After, v.steps, "step")
+		v.times(v.o, place+".time", d.Time)
+		after = append(after, d.After)
+	}
+	v.unique(v.o, path+".delays", after)
+	if s.DelayPauses && s.Delay == nil && len(s.Delays) == 0 {
+		v.error(v.o, path+".delayPauses", "ignored", "delayPauses only goes with delay and delays", "write one of them, or remove it")
+	}
 	v.zero(v.o, path, "tries", s.Tries == 0, "write 1 for a step that is not tried again")
 	v.zero(v.o, path, "queue", s.Queue == 0, "leave it out where there is no limit")
 	for i := range s.Calls {
@@ -97,6 +108,9 @@ func (v *modelValidator) ways(path string, next []ModelNext) {
 		if n.After != "" {
 			v.among(place+".after", n.After, v.steps, "step")
 		}
+		if n.First && n.After != "" {
+			v.error(v.o, place+".first", "not-exactly-one", "an item that began here did not come from another step", "keep first or after")
+		}
 		if len(n.With) > 0 && n.To == "" {
 			v.error(v.o, place+".with", "ignored", "nothing is done beside the end", "write to: STEP for one of them, and the others in with")
 		}
@@ -121,11 +135,11 @@ func (v *modelValidator) followers(step, from string) []string {
 	}
 	var particular, general []string
 	for _, n := range v.spec.Steps[i].Next {
-		switch n.After {
-		case "":
-			general = append(general, n.To)
-		case from:
+		switch {
+		case n.First && from == "", n.After != "" && n.After == from:
 			particular = append(particular, n.To)
+		case n.After == "" && !n.First:
+			general = append(general, n.To)
 		}
 	}
 	switch {

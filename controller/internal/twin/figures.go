@@ -119,7 +119,7 @@ func (f *figures) finished(w *world, i int32) {
 // lateNow is how many items are late so far, finished or not.
 func (f *figures) lateNow(w *world) float64 {
 	for ; w.plan.promise > 0 && int(f.due) < len(w.items) && w.now > w.items[f.due].born+w.plan.promise; f.due++ {
-		if !w.items[f.due].over() {
+		if it := &w.items[f.due]; !it.over() && it.whole == 0 {
 			f.overdue++
 		}
 	}
@@ -139,7 +139,7 @@ func (w *world) close() {
 	f.values[Left] = float64(w.open)
 	for i := range w.items {
 		it := &w.items[i]
-		if !it.over() && w.plan.promise > 0 && w.now > it.born+w.plan.promise {
+		if !it.over() && it.whole == 0 && w.plan.promise > 0 && w.now > it.born+w.plan.promise {
 			f.values[Late]++
 			f.late = append(f.late, [2]int64{max(it.born+w.plan.promise, w.plan.from), w.now})
 		}

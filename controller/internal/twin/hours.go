@@ -94,6 +94,12 @@ func layHours(days []api.WeekSpan, business *calendar.Calendar, zone *time.Locat
 			}
 		}
 	}
+	h.join()
+	return h, nil
+}
+
+// join puts spans in order and makes one of those that touch.
+func (h *hours) join() {
 	slices.SortFunc(h.spans, func(a, b [2]int64) int { return int(min(max(a[0]-b[0], -1), 1)) })
 	joined := h.spans[:0]
 	for _, s := range h.spans {
@@ -104,7 +110,22 @@ func layHours(days []api.WeekSpan, business *calendar.Calendar, zone *time.Locat
 		joined = append(joined, s)
 	}
 	h.spans = joined
-	return h, nil
+}
+
+// anybody is when any of a pool is there; nil is always.
+func (p *poolPlan) anybody() *hours {
+	if len(p.members) == 0 {
+		return p.hours
+	}
+	all := &hours{}
+	for _, m := range p.members {
+		if m.hours == nil {
+			return nil
+		}
+		all.spans = append(all.spans, m.hours.spans...)
+	}
+	all.join()
+	return all
 }
 
 // onClock is when a minute of a day comes; where the clock skips it, when the clock goes on.

@@ -33,6 +33,7 @@ type Plan struct {
 	people    []personPlan
 	open      []api.Anomaly     // when a live start was taken
 	underWay  []engine.UnderWay // likewise
+	fans      [][]int           // steps that are begun at once; the first is the item's own
 	casts     []cast            // by variant, in the order of variants
 	variants  []api.Variant
 	notes     []string // what is not simulated
@@ -43,19 +44,21 @@ type Plan struct {
 
 // stepPlan is a step made ready.
 type stepPlan struct {
-	name       string
-	pool       int
-	takes      *table
-	delay      *table
-	calls      []callPlan
-	tries      uint16
-	pause      int64
-	then       state
-	unanswered string
-	most       int64
-	lease      int64
-	next       ways
-	effects    bool // some call has one
+	name        string
+	pool        int
+	takes       *table
+	delay       *table
+	delays      map[int]*table // by the step before, where that matters
+	delayPauses bool           // it passes only in the pool's hours
+	calls       []callPlan
+	tries       uint16
+	pause       int64
+	then        state
+	unanswered  string
+	most        int64
+	lease       int64
+	next        ways
+	effects     bool // some call has one
 }
 
 // callPlan is a call made ready.
@@ -71,7 +74,9 @@ type callPlan struct {
 // ways are where items may go from a step. The ways of an item depend on the step that it came from where the model says so.
 type ways struct {
 	all   fork
-	after map[int]fork // by the step before
+	after map[int]fork // by the step before; -1: it began here
+	// beside are the steps that are begun at once with others.
+	beside []int
 }
 
 type fork struct {
@@ -85,6 +90,8 @@ type poolPlan struct {
 	size    int
 	hours   *hours       // of those who are all alike
 	members []memberPlan // where they differ
+	open    *hours       // when anybody is there
+	pauses  bool         // work is laid aside when hours end
 	steps   []int
 	rounds  int64 // they take items up in rounds, so long after the last one ended; 0: at any time
 }
@@ -150,6 +157,9 @@ func Compile(s Setup) (*Plan, api.Findings) {
 	c.live()
 	for _, v := range c.p.variants {
 		c.cast(v)
+	}
+	for i := range c.p.pools {
+		c.p.pools[i].open = c.p.pools[i].anybody()
 	}
 	slices.Sort(c.p.notes)
 	c.p.notes = slices.Compact(c.p.notes)

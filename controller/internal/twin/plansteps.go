@@ -20,7 +20,7 @@ const (
 func (c *compiler) steps() {
 	m := &c.p.setup.Model.Spec
 	for _, pool := range m.Pools {
-		p := poolPlan{name: pool.Name}
+		p := poolPlan{name: pool.Name, pauses: pool.Pauses}
 		for _, who := range pool.Members {
 			p.members = append(p.members, memberPlan{c.hours(who.Hours, who.Name), weightOf(who.Share)})
 		}
@@ -56,7 +56,13 @@ func weightOf(share float64) uint64 {
 
 func (c *compiler) oneStep(i int, m *api.ModelStep) {
 	s := &c.p.steps[i]
-	s.takes, s.delay = timesTable(m.Takes), timesTable(m.Delay)
+	s.takes, s.delay, s.delayPauses = timesTable(m.Takes), timesTable(m.Delay), m.DelayPauses
+	for _, d := range m.Delays {
+		if s.delays == nil {
+			s.delays = map[int]*table{}
+		}
+		s.delays[c.step(d.After)] = timesTable(d.Time)
+	}
 	s.tries = uint16(cmp.Or(m.Tries, triesDefault))
 	s.pause = int64(cmp.Or(m.Pause.Duration, pauseDefault))
 	s.then = map[string]state{"hold": held, "drop": dropped}[m.Then]
@@ -129,7 +135,12 @@ func (c *compiler) ways(next []api.ModelNext, followers []int) ways {
 				continue
 			}
 		}
-		if n.After == "" {
+		if len(n.With) > 0 && to >= 0 {
+			to = c.fan(&w, to, n.With)
+		}
+		if n.First {
+			w.after[-1] = w.after[-1].with(to, weightOf(n.Share))
+		} else if n.After == "" {
 			w.all = w.all.with(to, weightOf(n.Share))
 		} else if from := c.step(n.After); from < 0 {
 			c.errorf(c.p.setup.Model.Pos, "unknown-reference", "", "a way is for items that come from a step %q that there is not", n.After)
@@ -147,6 +158,22 @@ func (c *compiler) ways(next []api.ModelNext, followers []int) ways {
 	return w
 }
 
+// fan makes steps ready that are begun at once.
+func (c *compiler) fan(w *ways, to int, with []string) int {
+	fan := []int{to}
+	for _, name := range with {
+		step := c.step(name)
+		if step < 0 {
+			c.errorf(c.p.setup.Model.Pos, "unknown-reference", "", "a step %q that there is not is done beside another", name)
+			continue
+		}
+		fan = append(fan, step)
+	}
+	w.beside = append(w.beside, fan...)
+	c.p.fans = append(c.p.fans, fan)
+	return fanned + len(c.p.fans) - 1
+}
+
 func (f fork) with(to int, weight uint64) fork {
 	if n := len(f.weight); n > 0 {
 		weight += f.weight[n-1]
@@ -156,10 +183,10 @@ func (f fork) with(to int, weight uint64) fork {
 
 // leads tells whether some items go to a step, of so many steps in all.
 func (w *ways) leads(step, steps int) bool {
-	if slices.Contains(w.all.to, step) {
+	if slices.Contains(w.all.to, step) || slices.Contains(w.beside, step) {
 		return true
 	}
-	for from := range steps {
+	for from := -1; from < steps; from++ {
 		if slices.Contains(w.after[from].to, step) {
 			return true
 		}

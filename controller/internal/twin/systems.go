@@ -184,8 +184,8 @@ func (w *world) awaitCallback(i int32) {
 	}
 	w.heap.push(at, evCallback, i, 0, it.gen)
 	if hits(scramble(u), doubles) {
-		if to := w.plan.steps[it.step].next.choose(int(it.prev), w.luck[luckWay].of(i, uint32(it.visits))); to >= 0 {
-			w.heap.push(at+latencyDefault, evGhost, i, int32(to), 0)
+		if to := w.plan.steps[it.step].next.choose(int(it.prev), w.luck[luckWay].of(it.number, uint32(it.visits))); to >= 0 {
+			w.heap.push(at+latencyDefault, evGhost, i, int32(w.plan.firstOf(to)), 0)
 		}
 	}
 	w.dispatch(pool)

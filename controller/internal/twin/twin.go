@@ -156,6 +156,7 @@ type Options struct {
 	Story  bool
 	Digest bool             // chain every event into Run.Digest
 	Until  func() bool      // asked now and then; true ends the run early, with Cut set; nil: never
+	Record func(Work)       // told of each step that was done on an item; nil: no
 	Trace  func(string)     // for tests: each event, one line; nil: no
 	Entry  func(*api.Entry) // takes each entry of the log as it is made, with the world's time; nil: no
 }

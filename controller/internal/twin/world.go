@@ -44,6 +44,10 @@ type item struct {
 	attempt  uint8 // calls made on this visit: each has its own luck
 	moved    uint8 // times that an action redelivered it
 	pinned   bool  // its next call goes to the endpoint of the last
+	joining  bool  // its own step is done, and parts of it are not
+	parts    uint8 // of it that are worked on elsewhere
+	whole    int32 // of a part: the item, plus 1
+	number   int32 // its place in streams of chance
 }
 
 // world is one replication of one variant.
@@ -77,6 +81,7 @@ type world struct {
 	nextGap  uint64
 	oldest   int // the first item that may still be open
 	open     int64
+	births   int32 // items so far; parts of them count for none
 	openSum  int64
 	whose    customers
 	total    [states]int64
@@ -481,7 +486,7 @@ func (w *world) arrive() {
 	if len(w.silences) == 0 {
 		for range w.drop() {
 			i := w.birth(w.now)
-			w.enter(i, w.plan.begin.choose(-1, w.luck[luckWay].of(i, 0)), -1)
+			w.enter(i, w.plan.begin.choose(-1, w.luck[luckWay].of(w.items[i].number, 0)), -1)
 		}
 	}
 	if len(w.items) > itemsMax {
@@ -509,9 +514,10 @@ func (w *world) drop() int64 {
 // birth makes an item.
 func (w *world) birth(at int64) int32 {
 	i := int32(len(w.items))
-	it := item{born: at, since: at, worker: -1, endpoint: -1, prev: -1}
+	it := item{born: at, since: at, worker: -1, endpoint: -1, prev: -1, number: w.births}
+	w.births++
 	if w.plan.value != nil {
-		it.value = w.plan.value.draw(w.luck[luckValue].at(uint64(i)))
+		it.value = w.plan.value.draw(w.luck[luckValue].at(uint64(it.number)))
 	}
 	w.items = append(w.items, it)
 	w.ledger.grow()
@@ -519,18 +525,21 @@ func (w *world) birth(at int64) int32 {
 	w.openSum += it.value
 	w.figures.opened(w)
 	if w.plan.customers > 0 {
-		w.whose.add(i, uint32(below(w.luck[luckCustomer].at(uint64(i)), uint64(w.plan.customers))))
+		w.whose.add(i, uint32(below(w.luck[luckCustomer].at(uint64(it.number)), uint64(w.plan.customers))))
 	}
 	return i
 }
 
 // enter brings an item to a step; -1 finishes it.
 func (w *world) enter(i int32, step, prev int) {
-	it := &w.items[i]
 	if step < 0 {
 		w.finish(i)
 		return
 	}
+	if step >= fanned {
+		step = w.fan(i, step, prev)
+	}
+	it := &w.items[i]
 	for n := 0; w.steps[step].divert >= 0 && n < len(w.steps); n++ {
 		step = w.steps[step].divert
 	}
@@ -539,9 +548,9 @@ func (w *world) enter(i int32, step, prev int) {
 	it.prev, it.step, it.tries, it.call, it.attempt, it.endpoint, it.pinned = int16(prev), int16(step), 0, 0, 0, -1, false
 	it.visits++
 	w.steps[step].arrived++
-	if d := w.plan.steps[step].delay.draw(w.luck[luckDelay].of(i, uint32(it.visits))); d > 0 {
+	if d := w.plan.steps[step].delayAfter(prev).draw(w.luck[luckDelay].of(it.number, uint32(it.visits))); d > 0 {
 		w.settle(i, delayed)
-		w.heap.push(w.now+d, evReady, i, 0, it.gen)
+		w.heap.push(w.readyAt(&w.plan.steps[step], d), evReady, i, 0, it.gen)
 		return
 	}
 	w.enqueue(i)
@@ -599,6 +608,9 @@ func (w *world) give(i int32) {
 
 // gone takes an item out of what is open.
 func (w *world) gone(i int32) {
+	if w.items[i].whole > 0 {
+		return // the item itself stays open, and can never be finished
+	}
 	w.open--
 	w.openSum -= w.items[i].value
 	w.figures.left(i)
@@ -710,7 +722,7 @@ func (w *world) member(pool, step int) int {
 		return -1
 	}
 	i := w.steps[step].queue.first(w.items)
-	at := below(w.luck[luckMember].of(i, uint32(w.items[i].visits)), total)
+	at := below(w.luck[luckMember].of(w.items[i].number, uint32(w.items[i].visits)), total)
 	for _, m := range ps.here {
 		if at < pp.members[m].share {
 			return m
@@ -745,7 +757,7 @@ func (w *world) take(i, member int32) {
 // chance is the place in streams of what happens to an item now: of its next call on this visit.
 func (w *world) chance(i int32) uint64 {
 	it := &w.items[i]
-	return uint64(uint32(i))<<32 | uint64(it.visits)<<16 | uint64(it.call)<<8 | uint64(it.attempt)
+	return uint64(uint32(it.number))<<32 | uint64(it.visits)<<16 | uint64(it.call)<<8 | uint64(it.attempt)
 }
 
 // proceed makes the next call of an item, or does the work itself. Even work that takes no time is an event: so a long queue is no
@@ -754,7 +766,7 @@ func (w *world) proceed(i int32) {
 	it := &w.items[i]
 	sp := &w.plan.steps[it.step]
 	for _, f := range w.steps[it.step].poison {
-		if w.strikes(f, uint64(uint32(i))<<32) {
+		if w.strikes(f, uint64(uint32(it.number))<<32) {
 			w.heap.push(w.now+latencyDefault, evAnswer, i, int32(refused), it.gen)
 			return
 		}
@@ -763,11 +775,14 @@ func (w *world) proceed(i int32) {
 		w.callFor(i)
 		return
 	}
-	w.heap.push(w.now+sp.takes.draw(w.luck[luckWork].of(i, uint32(it.visits))), evWorked, i, 0, it.gen)
+	w.heap.push(w.until(it, sp.takes.draw(w.luck[luckWork].of(it.number, uint32(it.visits)))), evWorked, i, 0, it.gen)
 }
 
 // worked ends the work of a step on an item.
 func (w *world) worked(i int32) {
+	if w.options.Record != nil {
+		w.recorded(i)
+	}
 	pool := w.leave(i)
 	w.onward(i)
 	if pool >= 0 {
@@ -778,8 +793,12 @@ func (w *world) worked(i int32) {
 // onward brings an item whose step is over to the next.
 func (w *world) onward(i int32) {
 	it := &w.items[i]
+	if it.whole > 0 || it.parts > 0 {
+		w.join(i)
+		return
+	}
 	step := int(it.step)
-	w.enter(i, w.plan.steps[step].next.choose(int(it.prev), w.luck[luckWay].of(i, uint32(it.visits))), step)
+	w.enter(i, w.plan.steps[step].next.choose(int(it.prev), w.luck[luckWay].of(it.number, uint32(it.visits))), step)
 }
 
 // resume goes on with an item without a worker after its call is known to have happened: with the next call, the work, or the next step.
