@@ -148,6 +148,11 @@ func (w *world) strikes(f int, n uint64) bool {
 	return true
 }
 
+// bends tells whether a fault changes replies, and not what comes after them.
+func (p *faultPlan) bends() bool {
+	return p.kind != api.FaultStale && p.kind != api.FaultDuplicate && p.kind != api.FaultLate
+}
+
 // bend changes a reply by a fault. True: nothing else matters any more.
 func (w *world) bend(f int, r *reply) bool {
 	p := &w.plan.faults[f]

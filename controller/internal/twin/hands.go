@@ -75,7 +75,7 @@ type estimate struct {
 	same   bool
 }
 
-func (e *estimate) noop() bool { return e.same || e.items == 0 && e.text == "" }
+func (e estimate) noop() bool { return e.same || e.items == 0 && e.text == "" }
 
 const planTakes = int64(10 * time.Millisecond)
 

@@ -105,7 +105,7 @@ func (w *world) reply(end int, u, n uint64, timeout int64) reply {
 		r.answer = unanswered
 	}
 	for _, f := range st.faults {
-		if w.strikes(f, n) && w.bend(f, &r) {
+		if w.plan.faults[f].bends() && w.strikes(f, n) && w.bend(f, &r) {
 			break
 		}
 	}
