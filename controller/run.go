@@ -78,7 +78,12 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 			p.close()
 		}
 	}()
-	if _, findings, err := p.check(); err != nil {
+	ledger := &live.Ledger{}
+	p.loader = newLoader(playbooks.Env{HTTP: playbooks.NewOutbound(), Ledger: ledger, Commands: o.Commands})
+	p.loader.running = true
+	p.loader.court.given = filepath.Join(o.Data, approvalsFolder)
+	cfg, set, findings, err := p.loader.load(o.Config) // before the data folder is touched
+	if err != nil {
 		return nil, err
 	} else if findings.Failed() {
 		return nil, &api.Error{Code: api.CodeInvalid, Message: "the configuration has errors:\n" + findings.Error(), Hint: "backstay check " + o.Config}
@@ -86,23 +91,17 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	if p.store, err = store.Open(ctx, store.Options{Dir: o.Data, Origin: origin(), Copy: o.CheckpointCopy}); err != nil {
 		return nil, err
 	}
+	ledger.Use(p.store)
 	if o.Witness != "" || o.WitnessKey != "" {
 		if p.witness, err = follow(ctx, p.store, o); err != nil {
 			return nil, err
 		}
 	}
-	p.loader = newLoader(playbooks.Env{HTTP: playbooks.NewOutbound(), Ledger: live.NewLedger(p.store), Commands: o.Commands})
-	p.loader.running = true
 	if p.loader.border.key, err = loadPersonalKey(o.Data, true); err != nil {
 		return nil, err
 	}
 	o.Log = p.loader.border.logger(o.Log)
 	p.Log = o.Log
-	p.loader.court.given = filepath.Join(o.Data, approvalsFolder)
-	cfg, set, findings, err := p.loader.load(o.Config)
-	if err != nil || findings.Failed() {
-		return nil, errors.Join(err, findings) // it was good a moment ago
-	}
 	set.Slim()
 	p.inForce = cfg.Engine.Digest
 	p.keep()
@@ -114,14 +113,6 @@ func open(ctx context.Context, o Options) (_ *process, err error) {
 	}
 	p.loader.eyes.Last = p.shell.Last
 	return p, p.bind(registry)
-}
-
-// check reads the configuration without touching anything else.
-func (p *process) check() (*api.Set, api.Findings, error) {
-	l := newLoader(playbooks.Env{Commands: p.Commands})
-	l.running = true
-	_, set, findings, err := l.load(p.Config)
-	return set, findings, err
 }
 
 // origin is the log's name in its checkpoints.

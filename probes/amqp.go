@@ -106,11 +106,11 @@ func (p *amqpProbe) address(own api.Secret, endpoint string) (string, error) {
 // get fetches a page. done says that the observation is the result already.
 func (p *amqpProbe) get(ctx context.Context, last *lastCall, s callSpec, a *answer) (o api.Observation, done bool) {
 	s.method, s.bodyMax = http.MethodGet, metricsBytesMax
-	c, err := last.call(s)
+	c, err := last.call(p.env, s)
 	if err != nil {
 		return blind(p.unit, err), true
 	}
-	doing := "ask " + c.url.Host
+	doing := "ask " + c.of.host
 	if err := p.env.do(ctx, c, a); err != nil {
 		return failed(ctx, p.unit, doing, err), true
 	}

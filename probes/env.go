@@ -28,6 +28,8 @@ type Env struct {
 	slow  *transports // net/http, for everything else
 	dbs   *databases
 
+	origins origins
+
 	restsMu sync.Mutex
 	rests   map[string]*httpRest // what http probes share
 }

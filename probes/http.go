@@ -82,7 +82,7 @@ const (
 type httpProbe struct {
 	*httpRest
 	env         *Env
-	url         api.Secret
+	url         *api.Secret // nil where the integration's address is meant
 	path        string
 	integration string
 	endpoint    string
@@ -115,7 +115,11 @@ func buildHTTP(_ string, spec api.ProbeSpec, params any, env *Env) (Prober, erro
 	if err := checked(&with); err != nil {
 		return nil, err
 	}
-	p := &httpProbe{env: env, url: with.URL, path: with.Path, integration: spec.Integration, endpoint: spec.Endpoint, unit: spec.Unit}
+	p := &httpProbe{env: env, path: with.Path, integration: spec.Integration, endpoint: spec.Endpoint, unit: spec.Unit}
+	if !with.URL.IsZero() {
+		own := with.URL
+		p.url = &own
+	}
 	if with.Value == "" {
 		p.unit = unitOr(&spec, "seconds")
 	}
@@ -245,7 +249,7 @@ func (p *httpProbe) Probe(ctx context.Context) api.Observation {
 	start := time.Now()
 	for hop := 0; ; hop++ {
 		if err := p.env.do(ctx, c, a); err != nil {
-			return failed(ctx, p.unit, c.of.method+" "+c.url.Redacted(), err)
+			return failed(ctx, p.unit, c.of.method+" "+c.link().Redacted(), err)
 		}
 		if a.location == "" || !redirects(a.status) || p.with.Follow == "" || p.with.Follow == "none" {
 			break
@@ -259,7 +263,11 @@ func (p *httpProbe) Probe(ctx context.Context) api.Observation {
 
 // call gives the request, made anew only when an address or a credential has changed.
 func (p *httpProbe) call() (*call, error) {
-	target, err := p.env.target(p.url, p.integration, p.endpoint)
+	var own api.Secret
+	if p.url != nil {
+		own = *p.url
+	}
+	target, err := p.env.target(own, p.integration, p.endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +288,7 @@ func (p *httpProbe) call() (*call, error) {
 		}
 		s.headers = sortedFields(values)
 	}
-	return p.last.call(s)
+	return p.last.call(p.env, s)
 }
 
 func redirects(status int) bool {
@@ -289,24 +297,24 @@ func redirects(status int) bool {
 
 // redirect makes the next request as net/http's client would, within the policy. Headers go along to the same host only.
 func (p *httpProbe) redirect(c *call, a *answer, hop int) (*call, error) {
-	next, err := c.url.Parse(a.location)
+	next, err := c.link().Parse(a.location)
 	if err != nil {
-		return nil, fmt.Errorf("%s redirects to something that is not a URL", c.url.Redacted())
+		return nil, fmt.Errorf("%s redirects to something that is not a URL", c.link().Redacted())
 	}
-	switch from, to := c.url.Scheme, next.Scheme; {
+	switch from, to := c.link().Scheme, next.Scheme; {
 	case hop >= hopsMax:
-		return nil, fmt.Errorf("more than %d redirects, last from %s", hopsMax, c.url.Redacted())
+		return nil, fmt.Errorf("more than %d redirects, last from %s", hopsMax, c.link().Redacted())
 	case from == "https" && to != "https", to != "http" && to != "https":
-		return nil, fmt.Errorf("%s redirects from %s to %s, which is never followed", c.url.Redacted(), from, to)
-	case p.with.Follow != "any" && !strings.EqualFold(next.Hostname(), p.last.made.url.Hostname()):
-		return nil, fmt.Errorf("%s redirects to another host, %s; allow it with follow: any", c.url.Redacted(), next.Hostname())
+		return nil, fmt.Errorf("%s redirects from %s to %s, which is never followed", c.link().Redacted(), from, to)
+	case p.with.Follow != "any" && !strings.EqualFold(next.Hostname(), p.last.made.link().Hostname()):
+		return nil, fmt.Errorf("%s redirects to another host, %s; allow it with follow: any", c.link().Redacted(), next.Hostname())
 	}
-	s := callSpec{method: c.of.method, url: next.String(), body: c.of.body, bodyMax: c.of.bodyMax, via: c.of.via, headers: p.last.made.of.headers}
+	s := callSpec{method: c.of.method, url: next.String(), body: c.of.body, bodyMax: c.of.bodyMax, via: c.of.via, headers: p.last.made.of.callSpec.headers}
 	if a.status <= 303 && c.of.method != http.MethodGet && c.of.method != http.MethodHead {
 		s.method, s.body = http.MethodGet, ""
 	}
 	s.headers = slices.DeleteFunc(slices.Clone(s.headers), func(f field) bool {
-		same := strings.EqualFold(next.Hostname(), p.last.made.url.Hostname())
+		same := strings.EqualFold(next.Hostname(), p.last.made.link().Hostname())
 		return f.name == "Host" || !same && !strings.HasPrefix(f.name, "Accept")
 	})
 	return newCall(s)

@@ -71,7 +71,7 @@ func (p *prometheusProbe) Probe(ctx context.Context) api.Observation {
 	}
 	a := newAnswer()
 	defer a.release()
-	doing := "query " + c.url.Host
+	doing := "query " + c.of.host
 	if err := p.env.do(ctx, c, a); err != nil {
 		return failed(ctx, unit, doing, err)
 	}
@@ -110,7 +110,7 @@ func (p *prometheusProbe) call() (*call, error) {
 		}
 		s.headers = []field{{"Authorization", "Bearer " + token}}
 	}
-	return p.last.call(s)
+	return p.last.call(p.env, s)
 }
 
 // samples reads scalar and vector; NaN counts as no data.

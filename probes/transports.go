@@ -152,12 +152,12 @@ func (t *transports) exchange(ctx context.Context, c *call, a *answer) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, c.of.method, c.url.String(), strings.NewReader(c.of.body))
+	req, err := http.NewRequestWithContext(ctx, c.of.method, c.link().String(), strings.NewReader(c.of.body))
 	if err != nil {
 		return &ownError{err}
 	}
 	req.Header.Set("User-Agent", userAgent)
-	for _, f := range c.headers {
+	for _, f := range c.of.headers {
 		if f.name == "Host" {
 			req.Host = f.value
 			continue

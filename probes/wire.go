@@ -51,7 +51,7 @@ func (a *answer) reset() { *a = answer{buf: a.buf, big: a.big[:0]} }
 // replaced by a new one, once, and only where a repeat can do no harm.
 func (p *connPool) exchange(ctx context.Context, c *call, a *answer) error {
 	for fresh := false; ; fresh = true {
-		conn, reused, err := p.get(ctx, c.addr, fresh)
+		conn, reused, err := p.get(ctx, c.of.addr, fresh)
 		if err != nil {
 			return err
 		}
