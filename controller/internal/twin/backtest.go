@@ -27,8 +27,8 @@ import (
 //   - when a stop was asked for: after the last thing that began before controller.stopped.
 //
 // The inference can miss: where a probe went blind, came back and its word was lost in a crash, all between two entries, an incident may be
-// said to diverge that does not. In 736 random schedules of such faults (about 12,000 incidents) 12 had one; the log of a controller
-// without them comes out whole. A divergence of an unchanged replay is therefore a reason to look, not a proof of tampering.
+// said to diverge that does not. In 1,000 random schedules of such faults (16,406 incidents) 14 schedules had some, 24 incidents in all; the log
+// of a controller without them comes out whole. A divergence of an unchanged replay is therefore a reason to look, not a proof of tampering.
 //
 // Between a crash and the restart nothing is replayed: the log cannot tell when the process died.
 //
