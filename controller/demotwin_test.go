@@ -194,7 +194,7 @@ func land(t *testing.T, sums []landed, faults []DemoFault, expected []DemoExpect
 
 // shortAgainstTwin is a day of twenty seconds.
 func shortAgainstTwin(t *testing.T) {
-	const seed, busy = 1, 250 * time.Millisecond // so much later may a busy machine be
+	const seed, busy = 1, 250 * time.Millisecond // so far off may a busy machine be
 	day := demo.Timetable(seed)
 	erp, worker := day[1], day[2]
 	worker.At, erp.At = 2*time.Second, 9*time.Second
@@ -215,7 +215,7 @@ func shortAgainstTwin(t *testing.T) {
 		}
 		for k, was := range []time.Duration{f.Detected, f.Verified} {
 			r, wrong := []DemoRange{expected[i].Detected, expected[i].Verified}[k], []DemoRange{control[i].Detected, control[i].Verified}[k]
-			if !f.Healed || was.Seconds() < float64(r.Least) || (was-busy).Seconds() > float64(r.Greatest) {
+			if !f.Healed || (was+busy).Seconds() < float64(r.Least) || (was-busy).Seconds() > float64(r.Greatest) {
 				t.Errorf("%s: %s after %s; the twin's days are from %.2f to %.2f s", f.Name, []string{"detected", "healed"}[k], was, float64(r.Least), float64(r.Greatest))
 			}
 			if f.Healed && wrong.holds(was) {
