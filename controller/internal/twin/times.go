@@ -2,6 +2,7 @@ package twin
 
 import (
 	"math"
+	"sync"
 
 	"github.com/backstay/backstay/api"
 )
@@ -122,8 +123,17 @@ func logNormal(median, p95 float64, limit int64) *table {
 		return fixedTable(int64(median))
 	}
 	sigma := ln(p95/median) / 1.6448536269514722
-	return formulaTable(func(p float64) float64 { return float64(median * exp(float64(sigma*normalQuantile(p)))) }, limit)
+	normal := normalAt()
+	return formulaTable(func(p float64) float64 { return float64(median * exp(float64(sigma*normal[p]))) }, limit)
 }
+
+// normalAt has the quantiles of the standard normal distribution at the points of which tables are made: the same for all tables, and
+// slow to find.
+var normalAt = sync.OnceValue(func() map[float64]float64 {
+	at := map[float64]float64{}
+	formulaTable(func(p float64) float64 { at[p] = normalQuantile(p); return 0 }, 0)
+	return at
+})
 
 // The functions below give the same bits on every machine: the library's differ between processors, and a compiler may fuse a
 // product with a sum unless a conversion stands between.
