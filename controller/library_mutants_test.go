@@ -20,7 +20,7 @@ type mutant struct {
 type edit struct{ old, new string }
 
 // mutantDays is how many days of each scenario a mutant is played; the first complaint ends it.
-const mutantDays = 2
+const mutantDays = 3
 
 // caughtLeast is the share of mutants that the scenarios must catch, in percent.
 const caughtLeast = 95
