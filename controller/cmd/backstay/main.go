@@ -88,7 +88,7 @@ Exit codes: 0 ok, 1 negative verdict, 2 usage, 3 findings of a check, 4 not foun
 	add("start", newRun(), newDemo(), newWitness(), newDoctor())
 	add("see", newGet(), newDescribe(), newWatch(), newWhy(), newAudit(), newReport(), newBacktest())
 	add("act", newDecision("approve", api.VerbApprove), newDecision("deny", api.VerbDeny), newDecision("cancel", api.VerbCancel), newSettle(), newAck(), newPause(), newResume(), newSign())
-	add("write", newCheck(), newTest(), newSimulate(), newCalendar(), newPlaybook(), newSchema())
+	add("write", newCheck(), newTest(), newSimulate(), newFit(), newCalendar(), newPlaybook(), newSchema())
 	root.AddCommand(newVersion())
 	return root
 }
