@@ -8,7 +8,8 @@ import (
 )
 
 // naive is the control: a careless program in the engine's place. It acts on the first sign, asks nobody, keeps no limit, takes an
-// unknown outcome for a failure, and sends what failed or is in doubt again wherever the route leads.
+// unknown outcome for a failure, sends what failed or is in doubt again wherever the route leads, and takes out what it redelivers before
+// it has put it back.
 type naive struct {
 	last []int64 // when each playbook ran last; -1: never
 	open []int   // anomalies open now, by playbook
@@ -57,6 +58,9 @@ func (n *naive) act(w *world, k int) {
 		}
 		w.figures.first(w, Acted)
 		w.figures.count(Actions)
+		if h.effect == api.EffectRedeliver && h.place.step >= 0 && !h.place.worker && n.loses(w, h) {
+			continue
+		}
 		if !h.resolve {
 			w.do(h, engine.Bounds{}, "naive")
 			continue
@@ -67,6 +71,20 @@ func (n *naive) act(w *world, k int) {
 		}
 	}
 	w.heap.push(w.now+naiveWait, evWake, 0, 0, 0)
+}
+
+// loses tells whether a redelivery broke off. A careless one takes items out before it has put them back, so that half of them are gone.
+func (n *naive) loses(w *world, h *handPlan) bool {
+	if !hits(w.deedLuck(h), h.fails+h.unknown+h.partial) {
+		return false
+	}
+	list := w.found(h, "naive")
+	for _, i := range list[:len(list)/2] {
+		w.settle(i, dropped)
+		w.gone(i)
+		w.ledger.lose(w, i, "was taken out of "+w.plan.steps[h.place.step].name+" and never put back")
+	}
+	return true
 }
 
 func (n *naive) wake(w *world) {
