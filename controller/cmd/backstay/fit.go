@@ -13,16 +13,21 @@ import (
 
 func newFit() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "fit --data DIR",
+		Use:   "fit LOG... | --data DIR",
 		Short: "Make a model for simulate of what was recorded",
 		Long: `Makes a model of an office for backstay simulate.
+
+With event logs, CSV or XES, plain or gzip, it is fitted to them, all together: which steps there are, where items go from each and what is
+done at the same time, who does the work and in which hours of the week, how long it takes, what else items wait for, and how they arrive.
+How near such a model comes to work that it has not seen tells backstay simulate --against LOG.
 
 With --data it is fitted to what a controller's probes have recorded, which may run meanwhile: how long endpoints take and how often they fail
 while no anomaly is open, and how work comes in where a probe counts it. Whoever does the work and how long that takes no probe sees: such
 figures are marked as guesses, as is what rests on fewer than 30 samples.`,
-		Example: `  backstay fit --data /var/lib/backstay -o model.yaml
+		Example: `  backstay fit orders.csv.gz -o model.yaml
+  backstay fit 2026-*.csv --case order_no --activity task --start begun --end done -o model.yaml
+  backstay fit --data /var/lib/backstay -o model.yaml
   backstay fit --data /var/lib/backstay --arrivals orders-total --from 30d -o model.yaml`,
-		Args: cobra.NoArgs,
 	}
 	var o controller.TelemetryFit
 	flags := cmd.Flags()
@@ -31,7 +36,12 @@ figures are marked as guesses, as is what rests on fewer than 30 samples.`,
 	flags.StringVar(&o.Config, "config", "", "folder or file of the configuration; else the last one that the data folder keeps")
 	flags.StringVar(&o.Workflow, "workflow", "", "which workflow the model is of, where the configuration has several")
 	flags.StringVar(&o.Arrivals, "arrivals", "", "the probe that counts everything that ever came in; else the only one that does")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	name := flags.String("name", "", "of logs: name of the model, else the first file's")
+	format := logFormatFlags(flags)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fitLogs(cmd, args, *format, *name, *path)
+		}
 		o.Data = dataDir(cmd)
 		var err error
 		if o.Since, err = spanOrTime(*from, time.Now()); err != nil {

@@ -20,7 +20,7 @@ import (
 func newSimulate() *cobra.Command {
 	var o controller.Simulation
 	cmd := &cobra.Command{
-		Use:   "simulate FILE",
+		Use:   "simulate FILE | --against LOG",
 		Short: "Play a scenario in virtual time: what would go wrong, what playbooks would do, and how sure that is",
 		Long: `Plays the days of a scenario with the same code that detects and decides live, until half of the 95 % interval of the times to detect, act
 and recover, of late items and of money at risk is at most 5 % of its mean (30 to 2,000 days), or as many days as --replications says.
@@ -30,14 +30,18 @@ With --data it begins with the present of a controller, which may run meanwhile:
 way from its log; the items that its probes count, their age and the routes in use, by what the model says that probes see. Nothing is
 written to the data folder. What cannot be known is listed under "Not simulated".
 
+With --against it plays no scenario: it fits a model to the earlier part of an event log (or takes --model), plays it for the time of the
+later part, of which it knows only the begin and the number of cases, and measures how far the two lie apart, by published distances.
+
 The verdict is inconclusive unless each fault touched something, the playbooks under test were set off, and each of their steps was tried.
 
 Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 		Example: `  backstay simulate card-gateway.scenario.yaml
   backstay simulate card-gateway.scenario.yaml -o html --report result.html
   backstay simulate card-gateway.scenario.yaml --seed 7 --day 12 --story
-  backstay simulate next-hour.scenario.yaml --data /var/lib/backstay --story`,
-		Args: cobra.ExactArgs(1),
+  backstay simulate next-hour.scenario.yaml --data /var/lib/backstay --story
+  backstay simulate --against orders.csv.gz`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Scenario, "scenario", "", "which scenario, where the file has several")
@@ -51,7 +55,12 @@ Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 	flags.StringVar(&o.Begin.File, "start", "", "begin with the state in this file")
 	flags.StringVar(&o.Begin.Save, "save-start", "", "with --data: save the state that it begins with to this file")
 	story := flags.Bool("story", false, "tell one day line by line: the first that failed, else the one in the middle")
+	against := againstFlags(flags)
+	format := logFormatFlags(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (len(args) == 1) == (against.Log != "") {
+			return api.Errorf(api.CodeUsage, "name a scenario's file, or --against LOG")
+		}
 		if !slices.Contains([]string{"table", "json", "html"}, *form) {
 			return api.Errorf(api.CodeUsage, "output %q is not table, json or html", *form)
 		}
@@ -60,6 +69,10 @@ Exit codes: 0 pass, 1 fail, 3 errors in the files, 6 inconclusive.`,
 				return api.Errorf(api.CodeUsage, "there is no variant %q: %s", v, variantNames())
 			}
 			o.Variants = append(o.Variants, api.Variant(v))
+		}
+		if against.Log != "" {
+			against.Format, against.Days, against.Seed = *format, o.Days, o.Seed
+			return simulateAgainst(cmd, against, *form, *path)
 		}
 		o.File = args[0]
 		if cmd.Flags().Changed("data") { // only where it is said: a scenario begins with nothing else

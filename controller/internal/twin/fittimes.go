@@ -103,7 +103,7 @@ func fitTimes(samples []seen) *api.Times {
 		out.Fixed = shown(c.quantile(0.5))
 		return out
 	}
-	segments := max(min(c.n/10, 100), min(c.n-1, 10), 1)
+	segments := max(min(c.n/10, 50), min(c.n-1, 10), 1)
 	for k := range segments + 1 {
 		out.Quantiles = append(out.Quantiles, shown(c.quantile(float64(k)/float64(segments))))
 	}
