@@ -79,6 +79,7 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 	set, findings := api.DecodeFiles(files, os.ReadFile)
 	if l.running {
 		set.Models, set.Scenarios = nil, nil
+		share(set.Probes)
 	}
 	findings = append(findings, set.Validate(catalog())...)
 
@@ -98,6 +99,30 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 		l.court.enforced = true
 	}
 	return cfg, &set, findings, nil
+}
+
+// share lets probes hold once what is the same in many of them: names of what they watch, and detectors, which nobody changes.
+func share(list []api.Probe) {
+	texts, detectors := map[string]string{}, map[string][]api.Detector{}
+	for i := range list {
+		spec := &list[i].Spec
+		for _, text := range []*string{&spec.Summary, &spec.Type, &spec.Integration, &spec.Endpoint, &spec.Workflow, &spec.Step, &spec.Unit} {
+			if known, is := texts[*text]; is {
+				*text = known
+			} else {
+				texts[*text] = *text
+			}
+		}
+		form, err := json.Marshal(spec.Detect)
+		if err != nil || len(spec.Detect) == 0 {
+			continue
+		}
+		if known, is := detectors[string(form)]; is {
+			spec.Detect = known
+		} else {
+			detectors[string(form)] = spec.Detect
+		}
+	}
 }
 
 func (l *loader) build(set *api.Set) (live.Config, api.Findings) {

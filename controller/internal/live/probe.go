@@ -21,7 +21,7 @@ type watcher interface {
 	Suspicious() bool
 }
 
-// probe is one scheduled probe with all that is kept of it. There may be 50,000, so it stays small: about 2 KB with a full ring.
+// probe is one scheduled probe with all that is kept of it. There may be 50,000, so it stays small: about 1 KB with a full ring.
 type probe struct {
 	name     string
 	typeName string
@@ -46,7 +46,7 @@ type probe struct {
 
 	mu       sync.Mutex
 	prober   probes.Prober
-	last     api.Observation
+	last     kept
 	ring     ring
 	minute   minute
 	open     []api.Anomaly
@@ -76,8 +76,8 @@ const (
 
 var skipNames = [skipReasons]string{"overlap", "target", "workers", "late"}
 
-// makeProbe builds the state of a probe that was not there before.
-func makeProbe(p Probe) (*probe, error) {
+// makeProbe builds the state of a probe that was not there before. Probes of the same place share its name in nodes.
+func makeProbe(p Probe, nodes map[string]string) (*probe, error) {
 	w, err := detect.New(p.Name, p.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("make the detectors of probe %s: %w", p.Name, err)
@@ -86,8 +86,14 @@ func makeProbe(p Probe) (*probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compare probe %s: %w", p.Name, err)
 	}
+	node := nodeOf(p.Spec)
+	if known, is := nodes[node]; is {
+		node = known
+	} else {
+		nodes[node] = node
+	}
 	q := &probe{
-		name: p.Name, typeName: p.Spec.Type, node: nodeOf(p.Spec), unit: p.Spec.Unit, every: p.Spec.Every.Duration,
+		name: p.Name, typeName: p.Spec.Type, node: node, unit: p.Spec.Unit, every: p.Spec.Every.Duration,
 		timeout: p.Spec.Timeout.Duration, spec: sum, watch: w, prober: p.Prober, running: new(atomic.Bool), personal: p.Spec.Personal,
 	}
 	if q.every <= 0 {
@@ -166,17 +172,17 @@ func (p *probe) take(o *api.Observation, eyes *eyes, changes []api.Anomaly) (see
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// A probe that starts well says nothing new, unless the engine holds an anomaly of it open from before.
-	s.verdict = o.Verdict != p.last.Verdict && (p.last.Verdict != "" || o.Verdict != api.OK || p.adopted != nil)
-	if o.Verdict != p.last.Verdict && !p.gone.Load() {
-		eyes.move(p.last.Verdict, -1)
+	s.verdict = o.Verdict != p.last.verdict && (p.last.verdict != "" || o.Verdict != api.OK || p.adopted != nil)
+	if o.Verdict != p.last.verdict && !p.gone.Load() {
+		eyes.move(p.last.verdict, -1)
 		eyes.move(o.Verdict, 1)
 	}
-	s.value = o.Verdict != api.Unknown && (p.runs == 0 || o.Value != p.last.Value)
+	s.value = o.Verdict != api.Unknown && (p.runs == 0 || o.Value != p.last.value)
 	p.runs++
 	if o.Verdict == api.Bad {
 		p.bad++
 	}
-	p.last = *o
+	p.last.keep(o)
 	p.ring.add(o, p.every)
 	s.minute, s.closed = p.minute.add(p.name, o)
 	if len(changes) > 0 {
@@ -225,12 +231,48 @@ func (p *probe) remove(eyes *eyes) []api.Anomaly {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gone.Store(true)
-	eyes.move(p.last.Verdict, -1)
+	eyes.move(p.last.verdict, -1)
 	open := p.open
 	if p.adopted != nil {
 		open = append(open[:len(open):len(open)], p.adopted.Anomalies...)
 	}
 	return open
+}
+
+// kept is the last observation, without what the probe knows already. Most observations have none of the rest.
+type kept struct {
+	at           int64 // Unix nanoseconds
+	verdict      api.Verdict
+	value, total float64
+	took         time.Duration
+	unit         string
+	more         *more
+}
+
+type more struct {
+	reason string
+	series []api.Sample
+	keys   []string
+}
+
+func (k *kept) keep(o *api.Observation) {
+	*k = kept{at: o.At.UnixNano(), verdict: o.Verdict, value: o.Value, total: o.Total, took: o.Took, unit: o.Unit}
+	if o.Reason != "" || o.Series != nil || o.Keys != nil {
+		k.more = &more{o.Reason, o.Series, o.Keys}
+	}
+}
+
+// seen gives the last observation; zero before the first. The caller holds p.mu.
+func (p *probe) seen() api.Observation {
+	k := &p.last
+	if k.verdict == "" {
+		return api.Observation{}
+	}
+	o := api.Observation{Probe: p.name, At: time.Unix(0, k.at).UTC(), Verdict: k.verdict, Value: k.value, Total: k.total, Took: k.took, Unit: k.unit}
+	if k.more != nil {
+		o.Reason, o.Series, o.Keys = k.more.reason, k.more.series, k.more.keys
+	}
+	return o
 }
 
 // status is the present view of the probe.
@@ -242,7 +284,7 @@ func (p *probe) status() api.ProbeStatus {
 		open = append(open[:len(open):len(open)], p.adopted.Anomalies...)
 	}
 	return api.ProbeStatus{
-		Name: p.name, Type: p.typeName, Node: p.node, Every: api.Duration{Duration: p.every}, Last: p.last, Open: open,
+		Name: p.name, Type: p.typeName, Node: p.node, Every: api.Duration{Duration: p.every}, Last: p.seen(), Open: open,
 		Runs: p.runs, BadRuns: p.bad, Skipped: p.skipped, Lateness: p.lateness,
 	}
 }
@@ -250,5 +292,5 @@ func (p *probe) status() api.ProbeStatus {
 func (p *probe) lastSeen() (api.Observation, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.last, p.runs > 0
+	return p.seen(), p.runs > 0
 }

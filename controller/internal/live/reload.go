@@ -42,9 +42,9 @@ func (l *loop) apply(r *reload) {
 
 // makeProbes builds the state of each probe, as if none had been there before.
 func (s *Shell) makeProbes(list []Probe) ([]*probe, error) {
-	out := make([]*probe, 0, len(list))
+	out, nodes := make([]*probe, 0, len(list)), map[string]string{}
 	for _, p := range list {
-		q, err := makeProbe(p)
+		q, err := makeProbe(p, nodes)
 		if err != nil {
 			return nil, err
 		}

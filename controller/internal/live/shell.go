@@ -290,7 +290,7 @@ func (s *Shell) Recent(name string) []Result {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ring.list(p.last.At, p.every)
+	return p.ring.list(time.Unix(0, p.last.at).UTC(), p.every)
 }
 
 // Subscribe streams entries, each after it became durable, until ctx ends or the shell stops; then the channel is closed.
