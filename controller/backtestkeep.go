@@ -128,8 +128,10 @@ func (k *kept) read(digest string) (*engine.Config, error) {
 		texts[f.Name] = data
 		names = append(names, f.Name)
 	}
+	names = slices.DeleteFunc(names, isScenarioFile) // as a running controller does: tests are no part of what runs
 	slices.Sort(names)
 	set, findings := api.DecodeFiles(names, func(file string) ([]byte, error) { return texts[file], nil })
+	set.Models, set.Scenarios = nil, nil
 	findings = append(findings, set.Validate(catalog())...)
 	l := newLoader(playbooks.Env{})
 	l.set.Store(&set)
