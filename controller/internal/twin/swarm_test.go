@@ -409,7 +409,10 @@ func (sum *swarmSum) count(r *Run) {
 func (sum *swarmSum) live(fail func(string, ...any), seed uint64, w *world) {
 	b := w.mind.(*brain)
 	paused := slices.ContainsFunc(w.steps, func(s stepState) bool { return s.paused })
-	told := w.run.Figures[Asked]+w.run.Figures[Held]+w.run.Figures[Unproved] > 0
+	told := false // a guard's no, or a run that did not end well
+	for _, p := range w.run.Playbooks {
+		told = told || p.Held > 0 || p.Opened > p.Ends[api.EndVerified]
+	}
 	for s := waiting; s <= delayed; s++ {
 		if w.total[s] > 0 && !(paused && told) {
 			fail("seed %d: %d items are still %s", seed, w.total[s], stateNames[s])
@@ -421,8 +424,8 @@ func (sum *swarmSum) live(fail func(string, ...any), seed uint64, w *world) {
 	quiet := b.state.Open()
 	for _, a := range quiet {
 		_, what, _ := strings.Cut(a.Name, "/")
-		if what == "down" {
-			fail("seed %d: %s is open two hours after the last fault", seed, a.Name)
+		if what == "down" && w.clock().Sub(a.Opened) > 15*time.Minute { // the odd call fails by nature
+			fail("seed %d: %s is open since %s, long after the last fault", seed, a.Name, a.Opened)
 		}
 		suggests := false
 		for k := range w.cast.config.Playbooks {
