@@ -1,7 +1,9 @@
 package twin
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +24,15 @@ type Live struct {
 	Active   map[string]string   `json:"active,omitempty"`   // integration to the endpoint that its route names
 	Faults   []api.Fault         `json:"faults,omitempty"`   // what is ill now, and stays so until an action mends it, or to the end
 	Notes    []string            `json:"notes,omitempty"`    // what could not be known
+}
+
+// digest identifies the state by its JSON.
+func (l *Live) digest() string {
+	raw, err := json.Marshal(l)
+	if err != nil {
+		panic("twin: encode a state to start from: " + err.Error()) // its snapshot was read before
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(raw))
 }
 
 // badStart reports that the state to start from cannot be used.

@@ -57,6 +57,7 @@ type Digests struct {
 	Model     string `json:"model"`
 	Current   string `json:"current"` // the whole configuration
 	Candidate string `json:"candidate,omitempty"`
+	Begin     string `json:"begin,omitempty"` // the state of a running controller that it began with
 }
 
 // VariantReport is one variant.
@@ -187,6 +188,9 @@ func (s *Study) Report(f Facts) *Report {
 	r.Digests = Digests{Scenario: ScenarioDigest(sc), Model: ModelDigest(&s.plan.setup.Model), Current: s.plan.setup.Current.Digest}
 	if c := s.plan.setup.Candidate; c != nil {
 		r.Digests.Candidate = c.Digest
+	}
+	if l := s.plan.setup.Live; l != nil {
+		r.Digests.Begin = l.digest()
 	}
 	for i := range s.expect {
 		x, _ := s.judge(&s.expect[i])
