@@ -40,6 +40,7 @@ func BenchmarkGoals(b *testing.B) {
 		{"verify", benchVerify},
 		{"idle", benchIdle},
 		{"size", benchSize},
+		{"twin", benchTwin},
 		{"demo", benchDemo},
 	} {
 		b.Run(part.name, func(b *testing.B) {
