@@ -7,6 +7,9 @@ type Catalog struct {
 	Routes   []TypeInfo   // route drivers of integrations
 	Channels []TypeInfo   // channel drivers of integrations
 
+	// StepInfo sharpens what is known of an action by one step's parameters, as building it would; nil, or false: it stays as it is.
+	StepInfo func(Step) (ActionInfo, bool)
+
 	Figures []string // what a run of the twin is measured by, in the words that scenarios use
 
 	// ActionParams gives a pointer to a new params struct of an action, for Schema; nil where it takes none.

@@ -144,6 +144,11 @@ func (v *validator) step(o object, path string, s *Step, spec *PlaybookSpec) {
 		v.error(o, path+".do", "unknown-action", fmt.Sprintf("there is no action %q", s.Do), suggest(s.Do, v.cat.actionNames(), "actions"))
 		return
 	}
+	if v.cat.StepInfo != nil {
+		if sharper, ok := v.cat.StepInfo(*s); ok {
+			action = sharper
+		}
+	}
 	if s.Ask != "" && action.Effect == EffectObserve && action.Danger == D0 {
 		v.warn(o, path+".ask", "ask-ignored", fmt.Sprintf("ask is not looked at here: the action %s touches nothing that a person could approve", s.Do), "ask at the step that acts, or add a step with do: ask")
 	}

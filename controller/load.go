@@ -81,7 +81,9 @@ func (l *loader) load(path string) (live.Config, *api.Set, api.Findings, error) 
 		set.Models, set.Scenarios = nil, nil
 		share(set.Probes)
 	}
-	findings = append(findings, set.Validate(catalog())...)
+	cat := catalog()
+	cat.StepInfo = l.stepInfo(&set)
+	findings = append(findings, set.Validate(cat)...)
 
 	for _, in := range set.Integrations {
 		for _, e := range in.Spec.Endpoints {
@@ -125,12 +127,26 @@ func share(list []api.Probe) {
 	}
 }
 
-func (l *loader) build(set *api.Set) (live.Config, api.Findings) {
-	cfg := live.Config{Steps: map[live.StepKey]playbooks.Runner{}, Channels: map[string]playbooks.Runner{}}
-	hands := l.hands // a remediation goes on with what it was planned with, so each configuration has its own
+// stepInfo builds steps for what they say of themselves: a release of a step's own hold is less dangerous than any other.
+func (l *loader) stepInfo(set *api.Set) func(api.Step) (api.ActionInfo, bool) {
+	hands := l.handsFor(set)
+	return func(s api.Step) (api.ActionInfo, bool) {
+		_, plan, wrong := playbooks.Build(s, &hands)
+		return plan.Action, !wrong.Failed()
+	}
+}
+
+// handsFor is what the actions of one configuration share: a remediation goes on with what it was planned with.
+func (l *loader) handsFor(set *api.Set) playbooks.Env {
+	hands := l.hands
 	hands.Integration = func(name string) (api.Integration, bool) { return integrationOf(set, name) }
 	hands.Integrations = func() []api.Integration { return set.Integrations }
+	return hands
+}
 
+func (l *loader) build(set *api.Set) (live.Config, api.Findings) {
+	cfg := live.Config{Steps: map[live.StepKey]playbooks.Runner{}, Channels: map[string]playbooks.Runner{}}
+	hands := l.handsFor(set)
 	var findings api.Findings
 	for _, p := range set.Probes {
 		ready, more := l.buildProbe(p)
