@@ -9,6 +9,7 @@ import (
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/demo"
+	"github.com/backstay/backstay/controller/internal/twin"
 )
 
 // DemoCard is the score of one demo. The figures of money come from the gateways' own ledgers and the customers' own list.
@@ -119,7 +120,7 @@ func fared(entries []api.Entry, began time.Time, f DemoFault) DemoFault {
 }
 
 // recovered is how long after the first fault the last anomaly cleared, in seconds.
-func (d *demoRun) recovered() float64 {
+func (d *demoRun) recovered() twin.Number {
 	var first, last time.Time
 	for _, pair := range demoPlaybooks {
 		if began, happened := d.faults[pair.fault]; happened && (first.IsZero() || began.Before(first)) {
@@ -131,7 +132,7 @@ func (d *demoRun) recovered() float64 {
 			last = e.At
 		}
 	}
-	return max(last.Sub(first).Seconds(), 0)
+	return twin.Number(max(last.Sub(first).Seconds(), 0))
 }
 
 // compare plays the same bad day in the twin.

@@ -35,13 +35,18 @@ type DemoVariant struct {
 	Recovered     DemoRange   `json:"recovered"`
 }
 
-// DemoOutcome is what came of the real day.
+// DemoOutcome is what came of one day.
 type DemoOutcome struct {
-	BookedInTime  int     `json:"bookedInTime"`
-	Late          int     `json:"late"`
-	DoubleCharged int     `json:"doubleCharged"`
-	Left          int     `json:"left"`
-	Recovered     float64 `json:"recovered"` // seconds from the first fault until the last anomaly cleared
+	BookedInTime  int         `json:"bookedInTime"`
+	Late          int         `json:"late"`
+	DoubleCharged int         `json:"doubleCharged"`
+	Left          int         `json:"left"`
+	Recovered     twin.Number `json:"recovered"` // seconds from the first fault until the last anomaly cleared
+}
+
+// Middle is the middle of each figure over the days.
+func (v *DemoVariant) Middle() DemoOutcome {
+	return DemoOutcome{BookedInTime: int(v.BookedInTime.Median), Late: int(v.Late.Median), DoubleCharged: int(v.DoubleCharged.Median), Left: int(v.Left.Median), Recovered: v.Recovered.Median}
 }
 
 // DemoRange is a figure over the days of a variant: the middle one, all but the lowest and highest 5 %, and the extremes. Times are in

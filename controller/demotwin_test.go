@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math"
@@ -73,6 +74,10 @@ func TestDemoComparison(t *testing.T) {
 			if v.Variant == api.VariantNone && !math.IsInf(float64(v.Recovered.Least), 1) {
 				t.Errorf("seed %d: with nobody who acts, all was well again after %v s", seed, v.Recovered.Least)
 			}
+		}
+		var read DemoTwin
+		if text, err := json.Marshal(played); err != nil || json.Unmarshal(text, &read) != nil || !strings.Contains(string(text), `"recovered":{"median":"never"`) {
+			t.Errorf("seed %d: as JSON it is %s, %v", seed, text, err)
 		}
 		again := demoInTwin(t, seed, 10)
 		again.Took = played.Took

@@ -161,12 +161,12 @@ func (s *stage) twin(t *controller.DemoTwin) {
 	}
 	fmt.Fprintf(s.w, "%s\n%s  the same faults, %d days of each in %s; the middle day\n", strings.Repeat("─", 78), s.p.bold("PLAYED IN THE TWIN"), t.Days, seconds(t.Took))
 	fmt.Fprintf(s.w, "       %-20s %8s %6s %13s %10s %14s\n", "", "in time", "late", "charged twice", "left over", "all well after")
-	line := func(mark, name string, inTime, late, doubled, left, recovered float64) {
+	line := func(mark, name string, o controller.DemoOutcome) {
 		after := "never"
-		if !math.IsInf(recovered, 1) {
-			after = fmt.Sprintf("%.1fs", recovered)
+		if !math.IsInf(float64(o.Recovered), 1) {
+			after = fmt.Sprintf("%.1fs", float64(o.Recovered))
 		}
-		fmt.Fprintf(s.w, "  %s  %-20s %8.0f %6.0f %13.0f %10.0f %14s\n", mark, name, inTime, late, doubled, left, after)
+		fmt.Fprintf(s.w, "  %s  %-20s %8d %6d %13d %10d %14s\n", mark, name, o.BookedInTime, o.Late, o.DoubleCharged, o.Left, after)
 	}
 	names := map[api.Variant]string{api.VariantNone: "controller off", api.VariantNaive: "naive retry", api.VariantCurrent: "the playbooks"}
 	for _, v := range t.Variants {
@@ -174,9 +174,9 @@ func (s *stage) twin(t *controller.DemoTwin) {
 		if !v.Holds() {
 			mark = s.p.red("BAD")
 		}
-		line(mark, names[v.Variant], float64(v.BookedInTime.Median), float64(v.Late.Median), float64(v.DoubleCharged.Median), float64(v.Left.Median), float64(v.Recovered.Median))
+		line(mark, names[v.Variant], v.Middle())
 	}
-	line("   ", "this run, in earnest", float64(t.Real.BookedInTime), float64(t.Real.Late), float64(t.Real.DoubleCharged), float64(t.Real.Left), t.Real.Recovered)
+	line("   ", "this run, in earnest", t.Real)
 	fmt.Fprintf(s.w, "       %d of the %d times to detect and to heal in this run are within the twin's 90 %% intervals\n", t.Inside, t.Compared)
 }
 
