@@ -5,7 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -81,44 +85,99 @@ func decodeStart(text []byte) (*twin.Live, error) {
 	return &live, nil
 }
 
-// readPresent reads what the controller of a data folder knows now, beside it while it runs or without it. It writes nothing.
+// readPresent reads what the controller of a data folder knows now, beside it while it runs or without it. It writes nothing. What probes
+// saw last a running controller is asked for, since roll-ups are up to a minute behind.
 func readPresent(ctx context.Context, dir string, s *twin.Setup) (*twin.Live, error) {
+	seen, err := askProbes(ctx, dir)
+	running := err == nil
+	if !running {
+		seen, err = lastMinutes(ctx, dir, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("begin with the present: %w", err)
+	}
 	state, at, err := readState(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("begin with the present: %w", err)
 	}
-	rollups, err := store.OpenRollups(ctx, dir)
-	if err != nil {
-		return nil, fmt.Errorf("begin with the present: %w", err)
-	}
-	defer rollups.Close()
-	newest := rollups.Newest()
-	if newest.After(at) {
-		at = newest
-	}
-	var seen []twin.Seen
-	var late time.Time // of the oldest value
-	for i := range s.Current.Probes {
-		row, found, err := rollups.Last(ctx, s.Current.Probes[i].Metadata.Name)
-		if err != nil {
-			return nil, fmt.Errorf("begin with the present: %w", err)
+	first := at
+	for _, x := range seen {
+		if x.At.After(at) {
+			at = x.At
 		}
-		if !found {
-			continue
+		if x.At.Before(first) {
+			first = x.At
 		}
-		if late.IsZero() || row.Minute.Before(late) {
-			late = row.Minute
-		}
-		seen = append(seen, twin.Seen{Probe: row.Probe, Verdict: verdictOfMinute(&row), Value: row.Last, At: row.Minute})
 	}
 	live, err := twin.Present(s, state, at, seen)
 	if err != nil {
 		return nil, err
 	}
-	if behind := at.Sub(late); !late.IsZero() && behind > 5*time.Minute {
+	if !running {
+		live.Notes = append(live.Notes, "No controller runs on the data folder: it begins with what was recorded last.")
+	}
+	if behind := at.Sub(first); behind > 5*time.Minute {
 		live.Notes = append(live.Notes, fmt.Sprintf("Some probes were last seen up to %s before the start: what they saw then holds.", behind.Round(time.Minute)))
 	}
 	return live, nil
+}
+
+// askProbes asks the controller that runs on a data folder what its probes saw last; an error where none answers.
+func askProbes(ctx context.Context, dir string) ([]twin.Seen, error) {
+	address, err := os.ReadFile(filepath.Join(dir, "address"))
+	if err != nil {
+		return nil, err
+	}
+	token, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+strings.TrimSpace(string(address))+"/api/v1/probes", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err // it was killed, and left its address behind
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the controller answered %s", resp.Status)
+	}
+	var all []api.ProbeStatus
+	if err := json.NewDecoder(io.LimitReader(resp.Body, startMax)).Decode(&all); err != nil {
+		return nil, err
+	}
+	var seen []twin.Seen
+	for i := range all {
+		if o := &all[i].Last; o.Verdict == api.OK || o.Verdict == api.Bad {
+			seen = append(seen, twin.Seen{Probe: all[i].Name, Verdict: o.Verdict, Value: o.Value, At: o.At})
+		}
+	}
+	return seen, nil
+}
+
+// lastMinutes reads from the roll-ups what probes saw last.
+func lastMinutes(ctx context.Context, dir string, s *twin.Setup) ([]twin.Seen, error) {
+	rollups, err := store.OpenRollups(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer rollups.Close()
+	var seen []twin.Seen
+	for i := range s.Current.Probes {
+		row, found, err := rollups.Last(ctx, s.Current.Probes[i].Metadata.Name)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			seen = append(seen, twin.Seen{Probe: row.Probe, Verdict: verdictOfMinute(&row), Value: row.Last, At: row.Minute})
+		}
+	}
+	return seen, nil
 }
 
 // verdictOfMinute is what a probe saw in a minute; unknown where it was now good, now bad.

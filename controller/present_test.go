@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/backstay/backstay/api"
+	"github.com/backstay/backstay/controller/internal/twin"
 )
 
 // TestBeginning: what is asked for twice or for nothing is refused before anything is read.
@@ -26,11 +27,11 @@ func TestBeginning(t *testing.T) {
 		{Beginning{File: filepath.Join(t.TempDir(), "none")}, api.CodeNotFound},
 		{Beginning{Data: t.TempDir()}, api.CodeNotFound},
 	} {
-		if live, err := c.begin.read(t.Context(), nil); api.CodeOf(err) != c.code || live != nil {
+		if live, err := c.begin.read(t.Context(), &twin.Setup{}); api.CodeOf(err) != c.code || live != nil {
 			t.Errorf("%+v: %v", c.begin, err)
 		}
 	}
-	if live, err := (&Beginning{}).read(t.Context(), nil); live != nil || err != nil {
+	if live, err := (&Beginning{}).read(t.Context(), &twin.Setup{}); live != nil || err != nil {
 		t.Errorf("nothing was asked for: %v %v", live, err)
 	}
 }
