@@ -39,6 +39,7 @@ type Plan struct {
 	notes     []string // what is not simulated
 	customers int64
 	maxEvents int64
+	maxItems  int
 	good      bool // no finding was an error
 }
 
@@ -144,7 +145,7 @@ const eventsMax = 200_000_000
 
 // Compile makes a scenario ready. The plan is good only where no finding is an error.
 func Compile(s Setup) (*Plan, api.Findings) {
-	c := compiler{p: &Plan{setup: s, maxEvents: eventsMax}}
+	c := compiler{p: &Plan{setup: s, maxEvents: eventsMax, maxItems: itemsMax}}
 	if !c.numbers() {
 		return c.p, c.findings
 	}

@@ -300,9 +300,9 @@ func stateOf(name string) state {
 }
 
 // How much is too much, so that nothing goes on for ever: a model in which something goes round in hardly any time is stopped after
-// instantMax events at one moment, and instantEach more for each item, for all of a large stock may rightly move at once.
+// instantMax events within momentLong, and instantEach more for each item, for all of a large stock may rightly move at once.
 const (
-	momentLong  = int64(time.Millisecond)
+	momentLong  = int64(100 * time.Millisecond)
 	instantMax  = 1_000_000
 	instantEach = 64
 	itemsMax    = 12_000_000
@@ -310,16 +310,17 @@ const (
 
 // play lets the world go on until its end.
 func (w *world) play() {
-	limit := w.plan.maxEvents
+	p, limit := w.plan, w.plan.maxEvents
 	for {
 		e := w.heap.pop()
 		w.now = e.at
 		if e.at-w.moment >= momentLong || w.quiet == 0 {
-			w.moment, w.instant, w.quiet = e.at, 0, instantMax+instantEach*int64(len(w.items))
+			w.moment, w.instant = e.at, 0
+			w.quiet = instantMax + instantEach*(int64(len(w.items))+min(divided(p.arrivals.batch, 1/w.factor), itemsMax))
 		}
 		w.run.Events++
 		if w.instant++; w.instant > w.quiet {
-			w.run.Cut = fmt.Sprintf("more than %d events within a millisecond at %s: something goes round in hardly any time", w.quiet, w.at(w.now))
+			w.run.Cut = fmt.Sprintf("more than %d events within a tenth of a second at %s: something goes round in hardly any time", w.quiet, w.at(w.now))
 			return
 		}
 		if w.chain != nil {
@@ -489,8 +490,8 @@ func (w *world) arrive() {
 			w.enter(i, w.plan.begin.choose(-1, w.luck[luckWay].of(w.items[i].number, 0)), -1)
 		}
 	}
-	if len(w.items) > itemsMax {
-		w.run.Cut = fmt.Sprintf("more than %d items by %s: this is too much work for one replication", itemsMax, w.at(w.now))
+	if most := w.plan.maxItems; len(w.items) > most {
+		w.run.Cut = fmt.Sprintf("more than %d items by %s: this is too much work for one replication", most, w.at(w.now))
 		return
 	}
 	w.nextArrival()
