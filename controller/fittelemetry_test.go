@@ -82,6 +82,7 @@ func recorded(t testing.TB, days int) (dir, config string) {
 	begin := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) // a Monday
 	orders, waiting := 0.0, 0.0
 	outage := begin.Add(30 * time.Hour)
+	var rows []store.Rollup
 	for m := range days * 24 * 60 {
 		at := begin.Add(time.Duration(m) * time.Minute)
 		up := store.Rollup{Probe: "up", Minute: at, Runs: 6}
@@ -106,15 +107,18 @@ func recorded(t testing.TB, days int) (dir, config string) {
 		if m%3 == 0 {
 			waiting = 0
 		}
-		rows := []store.Rollup{up}
+		rows = append(rows, up)
 		for name, v := range map[string]float64{"orders-ever": orders, "waiting": waiting, "to-post": 3} {
 			rows = append(rows, store.Rollup{Probe: name, Minute: at, Runs: 6, Min: v, Max: v, Last: v, Sum: 6 * v})
 		}
 		if m < 5 {
 			rows = append(rows, store.Rollup{Probe: "standby-up", Minute: at, Runs: 1, TookSum: 200 * time.Millisecond, TookMax: 200 * time.Millisecond})
 		}
-		if err := s.SaveRollups(ctx, rows); err != nil {
-			t.Fatal(err)
+		if m%60 == 59 {
+			if err := s.SaveRollups(ctx, rows); err != nil {
+				t.Fatal(err)
+			}
+			rows = rows[:0]
 		}
 	}
 	down := api.Anomaly{Name: "up/down", Probe: "up", Opened: outage.Add(time.Minute), Since: outage, At: outage.Add(time.Minute)}
