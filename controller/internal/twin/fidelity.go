@@ -17,6 +17,7 @@ const FidelityDays = 21
 type Fidelity struct {
 	Cases  int                  `json:"cases"`  // of the part that was held back, and of each replication
 	Events int                  `json:"events"` // of the part that was held back
+	Played int                  `json:"played"` // cases of a replication: fewer than Cases where so many do not come in a year
 	Days   int                  `json:"replications"`
 	Twin   eventlog.Distances   `json:"twin"`  // median over the replications, distance by distance
 	Low    eventlog.Distances   `json:"low"`   // 5 of 100 replications are nearer
@@ -53,6 +54,7 @@ func Against(m api.Model, past, held *eventlog.Log, o FidelityOptions) (*Fidelit
 		if err != nil {
 			return nil, err
 		}
+		out.Played = len(made.Cases)
 		d, err := eventlog.Compare(made, held)
 		if err != nil {
 			return nil, fmt.Errorf("comparing replication %d: %w", day+1, err)
@@ -115,19 +117,26 @@ type replayer struct {
 	model      api.Model
 	o          ReplayOptions
 	warm, play int64
+	most       int64 // play is never longer
 	plan       *Plan
 }
 
 func newReplayer(m api.Model, o ReplayOptions) (*replayer, error) {
-	longest, rate := 30*24*hour, 0.0
+	longest, rate, span := 30*24*hour, 0.0, week
 	if o.Past != nil {
-		longest, rate = pace(o.Past)
+		longest, rate, span = pace(o.Past)
 	}
-	r := &replayer{model: m, o: o, warm: min(max((longest+week-1)/week, 1), 8) * week, play: 2*week + 2*longest}
+	r := &replayer{model: m, o: o, warm: min(max((longest+week-1)/week, 1), 8) * week, play: 2*week + 2*longest, most: playMax}
+	if span < week { // it knows nothing of weeks
+		r.warm, r.play = span, span+2*longest
+	}
 	if rate > 0 {
-		r.play += int64(min(float64(o.Cases)/rate*1.2, float64(100*52*week)))
+		r.play += int64(min(float64(o.Cases)/rate*1.2, float64(playMax)))
+		r.most = max(int64(min(max(replayCases, 2*float64(o.Cases))/rate, float64(playMax))), hour)
+		r.warm = min(r.warm, r.most)
 	}
-	r.warm += inStep(&m, o.Begin, r.warm)
+	r.warm = max(r.warm, 0) + inStep(&m, o.Begin, r.warm)
+	r.play = min(max(r.play, hour), r.most)
 	return r, r.compile()
 }
 
@@ -144,33 +153,33 @@ func (r *replayer) compile() error {
 
 // replay plays once, and longer where too few cases came.
 func (r *replayer) replay(replication int) (*eventlog.Log, error) {
-	for try := 0; ; try++ {
-		b := bookkeeper{plan: r.plan, zero: r.plan.start.UnixMicro(), work: map[int32][]eventlog.Event{}, born: map[int32]int64{}}
-		for _, s := range r.model.Spec.Steps {
-			b.log.Activities = append(b.log.Activities, cmp.Or(s.Label, s.Name))
-		}
+	for {
+		b := newBookkeeper(r.plan, &r.model.Spec)
 		run := r.plan.Run(api.VariantNone, replication, Options{Record: b.record})
 		if run.Cut != "" {
 			return nil, fmt.Errorf("playing the model: %s", run.Cut)
 		}
 		switch arrived := b.close(r.o.Cases); {
-		case arrived >= r.o.Cases || try == replayTries && arrived > 0:
+		case arrived >= r.o.Cases || r.play == r.most && arrived > 0:
 			return &b.log, nil
-		case try == replayTries:
+		case r.play == r.most:
 			return nil, fmt.Errorf("playing the model: nothing was done in %s of its time: do its arrivals and hours fit together?", api.Duration{Duration: time.Duration(r.play)})
 		}
-		r.play *= 2
+		r.play = min(2*r.play, r.most)
 		if err := r.compile(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// replayTries is how often the time that is played is doubled.
-const replayTries = 6
+// replayCases bounds the cases of a replication.
+const replayCases = 5e5
 
-// pace is how long the longest cases of a log take (nearly), nanoseconds, and how many cases come in a nanosecond.
-func pace(l *eventlog.Log) (longest int64, rate float64) {
+// playMax is the longest time that is played: the longest horizon of a scenario.
+const playMax = 366 * 24 * hour
+
+// pace is how long the longest cases of a log take (nearly), nanoseconds, how many cases come in a nanosecond, and over how long a time.
+func pace(l *eventlog.Log) (longest int64, rate float64, span int64) {
 	times := make([]int64, len(l.Cases))
 	first, last := l.Cases[0].Start(), l.Cases[0].Start()
 	for i, c := range l.Cases {
@@ -178,11 +187,12 @@ func pace(l *eventlog.Log) (longest int64, rate float64) {
 		first, last = min(first, c.Start()), max(last, c.Start())
 	}
 	slices.Sort(times)
-	longest = min(times[len(times)*99/100]*1000, 2*52*week)
+	longest = min(times[len(times)*99/100], playMax/1000) * 1000
+	span = min(last-first, playMax/1000) * 1000
 	if last > first {
 		rate = float64(len(l.Cases)-1) / (float64(last-first) * 1000)
 	}
-	return longest, rate
+	return longest, rate, span
 }
 
 // inStep is how much earlier to begin, so that arrivals with a fixed rhythm are in step with the time that counts.
@@ -214,6 +224,25 @@ type bookkeeper struct {
 	work map[int32][]eventlog.Event
 	born map[int32]int64
 	list []int32
+	who  []int32 // by pool: the resource that its first member is; None where nobody is named
+}
+
+func newBookkeeper(p *Plan, m *api.ModelSpec) *bookkeeper {
+	b := &bookkeeper{plan: p, zero: p.start.UnixMicro(), work: map[int32][]eventlog.Event{}, born: map[int32]int64{}}
+	for _, s := range m.Steps {
+		b.log.Activities = append(b.log.Activities, cmp.Or(s.Label, s.Name))
+	}
+	for i := range p.pools {
+		if len(p.pools[i].members) == 0 {
+			b.who = append(b.who, eventlog.None)
+			continue
+		}
+		b.who = append(b.who, int32(len(b.log.Resources)))
+		for k := range p.pools[i].members {
+			b.log.Resources = append(b.log.Resources, m.Pools[i].Members[k].Name)
+		}
+	}
+	return b
 }
 
 func (b *bookkeeper) record(w Work) {
@@ -224,7 +253,11 @@ func (b *bookkeeper) record(w Work) {
 		b.born[w.Item] = w.Born
 		b.list = append(b.list, w.Item)
 	}
-	b.work[w.Item] = append(b.work[w.Item], eventlog.Event{Activity: int32(w.Step), Resource: eventlog.None, Start: b.zero + w.Start/1000, End: b.zero + w.End/1000})
+	who := b.who[b.plan.steps[w.Step].pool]
+	if who != eventlog.None {
+		who += int32(w.Member)
+	}
+	b.work[w.Item] = append(b.work[w.Item], eventlog.Event{Activity: int32(w.Step), Resource: who, Start: b.zero + w.Start/1000, End: b.zero + w.End/1000})
 }
 
 // close makes a log of the first cases; it tells how many there were in all.

@@ -50,7 +50,7 @@ type FitStep struct {
 	Samples     int           // how often it was done
 	Takes       time.Duration // mean working time
 	Waits       time.Duration // mean time from when it could begin until it began
-	Delay       time.Duration // mean of that which no worker explains
+	Delay       time.Duration // mean of that which no worker explains, in hours of the pool
 	Delayed     float64       // share of the samples with such a delay
 }
 

@@ -26,16 +26,16 @@ type busy struct {
 
 // delaysSeen is what was seen of the delays before one activity.
 type delaysSeen struct {
-	waits float64          // microseconds in all
-	clock []seen         // by the clock
+	waits float64 // microseconds in all
+	n     int
 	open  map[int][]seen // as much of it as lies in hours, by the step before
 }
 
-func (d *delaysSeen) add(from int, clock, open seen) {
+func (d *delaysSeen) add(from int, open seen) {
 	if d.open == nil {
 		d.open = map[int][]seen{}
 	}
-	d.clock = append(d.clock, clock)
+	d.n++
 	d.open[from] = append(d.open[from], open)
 }
 
@@ -51,8 +51,8 @@ func (f *fitter) steps(s *api.ModelSpec) {
 			if k > 0 {
 				d := &delays[e.activity]
 				d.waits += float64(e.start - e.ready)
-				from, to := f.unexplained(p, &e, work)
-				d.add(f.first(e.from), sampleOf(to-from), sampleOf(f.inHours(p, from, to)))
+				last := f.unexplained(p, &e, work)
+				d.add(f.first(e.from), within(f.inHours(p, e.ready, last), f.inHours(p, e.ready, e.start)))
 			}
 		}
 		f.cutDelay(&f.cases[i], delays)
@@ -63,9 +63,16 @@ func (f *fitter) steps(s *api.ModelSpec) {
 		step := api.ModelStep{Name: f.names[a], Label: f.log.Activities[a], Pool: p.name, Takes: fitTimes(takes[a])}
 		found := FitStep{Name: step.Name, Label: step.Label, Pool: p.name, Samples: len(takes[a]), Takes: spanOf(c.mean())}
 		f.guessed(len(takes[a]), "takes of %s", f.names[a])
-		if d := &delays[a]; len(d.clock) > 0 {
-			c := productLimit(d.clock)
-			found.Waits, found.Delay, found.Delayed = spanOf(d.waits/float64(len(d.clock))), spanOf(c.mean()), delayedShare(d.clock)
+		if d := &delays[a]; d.n > 0 {
+			var all []seen
+			for _, from := range keysOf(d.open) {
+				all = append(all, d.open[from]...)
+			}
+			c := likeliest(all)
+			found.Waits, found.Delayed = spanOf(d.waits/float64(d.n)), c.beyond(delayLeast)
+			if found.Delayed >= delayShare {
+				found.Delay = spanOf(c.mean())
+			}
 			f.stepDelays(&step, d)
 			step.DelayPauses = p.hours != nil && (step.Delay != nil || len(step.Delays) > 0)
 		}
@@ -107,12 +114,12 @@ func (f *fitter) stepDelays(step *api.ModelStep, d *delaysSeen) {
 			continue
 		}
 		delay := api.ModelDelay{After: f.names[from]}
-		if delayedShare(d.open[from]) >= delayShare {
+		if c := likeliest(d.open[from]); c.beyond(delayLeast) >= delayShare {
 			delay.Time = fitTimes(d.open[from])
 		}
 		step.Delays = append(step.Delays, delay)
 	}
-	if len(rest) > 0 && delayedShare(rest) >= delayShare {
+	if c := likeliest(rest); len(rest) > 0 && c.beyond(delayLeast) >= delayShare {
 		step.Delay = fitTimes(rest)
 		f.guessed(len(rest), "delay of %s", step.Name)
 	}
@@ -122,38 +129,27 @@ func (f *fitter) stepDelays(step *api.ModelStep, d *delaysSeen) {
 }
 
 // differ tells whether two sets of samples are so unlike that chance does not explain it, by the greatest distance between their
-// distributions (Smirnov); samples that were cut off count as if they were whole.
+// distributions (Smirnov); of what is only known to within bounds, the lower one counts.
 func differ(x, y []seen) bool {
 	if len(x) < guessSamples || len(y) < guessSamples {
 		return false
 	}
-	byValue := func(a, b seen) int { return cmp.Compare(a.value, b.value) }
+	byValue := func(a, b seen) int { return cmp.Compare(a.least, b.least) }
 	slices.SortFunc(x, byValue)
 	slices.SortFunc(y, byValue)
 	n, m := float64(len(x)), float64(len(y))
 	most, i, k := 0.0, 0, 0
 	for i < len(x) && k < len(y) {
-		at := min(x[i].value, y[k].value)
-		for i < len(x) && x[i].value == at {
+		at := min(x[i].least, y[k].least)
+		for i < len(x) && x[i].least == at {
 			i++
 		}
-		for k < len(y) && y[k].value == at {
+		for k < len(y) && y[k].least == at {
 			k++
 		}
 		most = max(most, math.Abs(float64(i)/n-float64(k)/m))
 	}
 	return most > 0.1 && most*most > 3.8*(n+m)/(n*m) // one in a thousand by chance
-}
-
-func delayedShare(samples []seen) float64 {
-	over, all := 0.0, 0.0
-	for _, s := range samples {
-		all += s.weight
-		if s.value >= delayLeast {
-			over += s.weight
-		}
-	}
-	return over / all
 }
 
 // busyTimes are the times at which each named person works.
@@ -176,11 +172,13 @@ func (f *fitter) busyTimes() []busy {
 	return out
 }
 
-// unexplained is how much of the time between when an event could begin and when it began neither its worker's other work nor its hours
-// explain: from the first moment at which the worker was free to the last one.
-func (f *fitter) unexplained(p *fitPool, e *fitEvent, work []busy) (from, to int64) {
+// unexplained is the last moment, between when an event could begin and when it began, at which its worker was free and in hours: then
+// something else must have been missing. The delay lasted at least until that moment, and at most until the event began; what came between
+// the worker's other work or hours explain. Where that is the whole wait, the moment is when the event could begin: there may have been no
+// delay at all.
+func (f *fitter) unexplained(p *fitPool, e *fitEvent, work []busy) int64 {
 	if e.start-e.ready < delayLeast {
-		return e.start, e.start
+		return e.start
 	}
 	var off [][2]int64
 	if e.who >= 0 && !work[e.who].many {
@@ -202,13 +200,9 @@ func (f *fitter) unexplained(p *fitPool, e *fitEvent, work []busy) (from, to int
 		}
 		slices.SortFunc(off, func(x, y [2]int64) int { return cmp.Compare(x[0], y[0]) })
 	}
-	first, last := int64(math.MinInt64), int64(math.MinInt64)
-	at := e.ready
+	at, last := e.ready, e.ready
 	free := func(to int64) {
 		if to-at >= delayGap {
-			if first == math.MinInt64 {
-				first = at
-			}
 			last = to
 		}
 	}
@@ -217,10 +211,7 @@ func (f *fitter) unexplained(p *fitPool, e *fitEvent, work []busy) (from, to int
 		at = max(at, s[1])
 	}
 	free(e.start)
-	if first != math.MinInt64 && last-first >= delayLeast {
-		return first, last
-	}
-	return e.start, e.start
+	return last
 }
 
 // cutDelay counts the wait that the end of the log cut off: for each step that may come next, as much as it usually does.
@@ -232,7 +223,7 @@ func (f *fitter) cutDelay(c *fitCase, delays []delaysSeen) {
 	for a, share := range f.follow(last.activity) {
 		if share > 0 && f.to > last.end {
 			p := &f.pools[f.poolOf[a]]
-			delays[a].add(f.first(last.activity), seen{f.to - last.end, share, true}, seen{f.inHours(p, last.end, f.to), share, true})
+			delays[a].add(f.first(last.activity), beyond(f.inHours(p, last.end, f.to), share))
 		}
 	}
 }
