@@ -352,8 +352,12 @@ func (p *connPool) dialled(addr string, err error) {
 	}
 }
 
-// onCancel breaks calls on nc off when ctx is cancelled. stop says false where that has happened.
+// onCancel breaks calls on nc off when ctx is cancelled. stop says false where that has happened. nc has the deadline of ctx already,
+// so a context that can tell of a stop alone, at less cost, need not tell of that.
 func onCancel(ctx context.Context, nc net.Conn) (stop func() bool) {
+	if c, is := ctx.(interface{ OnStop(func()) func() bool }); is {
+		return c.OnStop(func() { nc.SetDeadline(time.Unix(1, 0)) })
+	}
 	if ctx.Done() == nil {
 		return func() bool { return true }
 	}

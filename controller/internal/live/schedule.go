@@ -395,7 +395,7 @@ func (s *scheduler) counts() (workers, busy int) {
 }
 
 // runProbe runs one probe within its deadline and files what it saw.
-func (s *Shell) runProbe(ctx context.Context, p *probe, due time.Time, extra bool) {
+func (s *Shell) runProbe(runs *runs, p *probe, due time.Time, extra bool) {
 	start := time.Now()
 	p.mu.Lock()
 	prober := p.prober
@@ -403,10 +403,10 @@ func (s *Shell) runProbe(ctx context.Context, p *probe, due time.Time, extra boo
 		p.lateness = start.Sub(due)
 	}
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx := runs.begin(p.timeout)
 	o := s.observe(ctx, p.name, func() api.Observation { return prober.Probe(ctx) })
 	stopped := ctx.Err() == context.Canceled
-	cancel()
+	ctx.end()
 	if p.gone.Load() || stopped {
 		return // the answer was cut short, or nobody asks any more
 	}

@@ -171,7 +171,8 @@ func (s *Shell) Run(ctx context.Context) error {
 	defer endWork()
 	eyes, closeEyes := context.WithCancel(ctx) // probes end first, so that a stop does not wait for what they go on finding
 	defer closeEyes()
-	s.sched.run = func(p *probe, due time.Time, extra bool) { s.runProbe(eyes, p, due, extra) }
+	runs := newRuns(eyes)
+	s.sched.run = func(p *probe, due time.Time, extra bool) { s.runProbe(runs, p, due, extra) }
 	var wg sync.WaitGroup
 	wg.Go(func() { s.sched.loop(eyes) })
 	wg.Go(func() { s.rollups.run(work, s.list, s.clock.now) })
