@@ -55,9 +55,11 @@ func (k checker) frame() {
 	if s.Warmup.Duration < 0 || s.Warmup.Duration > horizonMax {
 		k.scenario("warmup is %s: give at most %s", s.Warmup, horizonMax)
 	}
+	var stock int64
 	for _, w := range s.Waiting {
-		if w.Items < 0 || w.Items > stockMax {
-			k.scenario("%d items wait at step %s: give at most %d", w.Items, w.Step, stockMax)
+		stock = min(stock+w.Items, stockMax+1)
+		if w.Items < 0 || stock > stockMax {
+			k.scenario("%d items wait at step %s: give at most %d in all", w.Items, w.Step, stockMax)
 		}
 		if state := stateOf(w.State); w.State != "" && stateNames[state] != w.State || state == working || state == done || state == dropped {
 			k.scenario("items cannot be %q at the start: write waiting, in-doubt, dead or held", w.State)
