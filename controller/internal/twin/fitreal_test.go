@@ -175,7 +175,7 @@ func wholeLog(t *testing.T, m api.Model, l *eventlog.Log) *eventlog.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.play += min(30*24*hour, 4*r.warm)
+	r.play += min(30*24*hour, max(4*r.warm, 5*24*hour))
 	if err := r.compile(); err != nil {
 		t.Fatal(err)
 	}
