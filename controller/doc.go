@@ -20,8 +20,9 @@
 //
 // # Who may know whom
 //
-// Packages api, calendar, detect, engine and audit are pure: no network, no clock, no goroutine, no map order. They could run as well in
-// simulated time. probes and playbooks know only api: they are told what to look at or do, never why. Only this package knows everybody.
+// Packages api, calendar, detect, engine, twin, eventlog and audit are pure: no network, no clock, no goroutine, no map order. So the code
+// that decides runs live, in the twin's virtual time, and over the log of last month (backtest). probes and playbooks know only api: they are
+// told what to look at or do, never why. Only this package knows everybody.
 // arch_test.go holds these rules.
 //
 // # Where to look
@@ -34,6 +35,8 @@
 //	internal/calendar  business days, cut-offs, freezes
 //	internal/detect    one file per detector; proof.go says when probes have shown enough
 //	internal/engine    the brain: guards.go says no, remediation.go does, unknown.go knows what nobody can tell
+//	internal/twin      world.go (a day), hands.go and eyes.go (what playbooks change and probes see of it), ledger.go (the judge),
+//	                   study.go (many days), fit.go (from a log to a model), backtest.go (a log through changed playbooks)
 //	internal/eventlog  read.go (CSV and XES in), distance.go (how far apart two logs lie), floor.go (what the past alone would give)
 //	internal/audit     entries to bytes, bytes to a tree, a tree to a signed checkpoint
 //	internal/store     commit.go (one writer), verify.go (what does not fit is named), telemetry.go (roll-ups)
