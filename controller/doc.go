@@ -31,7 +31,8 @@
 //	probes             the eyes: one file per probe type
 //	playbooks          the hands: one file per action
 //	controller         load.go (files to a running configuration), run.go (the process), border.go (what never gets into the log),
-//	                   scenario.go and simulate.go (playbooks tried in virtual time), approval.go (whose signatures count), evidence.go and report.go (for auditors), demo.go
+//	                   approval.go (whose signatures count), evidence.go and report.go (for auditors), demo.go; and for the twin
+//	                   scenario.go and simulate.go (days to play, and their report), fitlog.go and fittelemetry.go (models), backtest.go
 //	internal/calendar  business days, cut-offs, freezes
 //	internal/detect    one file per detector; proof.go says when probes have shown enough
 //	internal/engine    the brain: guards.go says no, remediation.go does, unknown.go knows what nobody can tell
