@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/backstay/backstay/api"
@@ -138,12 +139,12 @@ func (r *baseline) learn(at int64, off, season float64, known bool) {
 	if math.Abs(off) > r.sensitivity {
 		most, trust = baselineCling, baselineTrust
 	}
-	step := min(max(off, -most), most) * r.deviation
+	step := float64(min(max(off, -most), most) * r.deviation) // conversions keep processors from fusing: all decide alike
 	fast := 1 / min(max(r.perHour, baselineFast), float64(r.learned))
-	r.level += fast * step
+	r.level += float64(fast * step)
 	if known {
-		r.level = r.expected + fast*step
-		r.drift += fast * step
+		r.level = r.expected + float64(fast*step)
+		r.drift += float64(fast * step)
 	}
 	r.spread += trust * (math.Abs(step) - r.spread) / min(r.perHour*24, float64(r.learned))
 	if len(r.cells) == 0 {
@@ -176,7 +177,7 @@ func (r *baseline) season(at int64) (mean, spread float64, known bool) {
 		return 0, 0, false
 	}
 	share := float64((at-half)%int64(time.Hour)) / float64(time.Hour)
-	mean = float64(a.mean)*(1-share) + float64(b.mean)*share
+	mean = float64(float64(a.mean)*(1-share)) + float64(float64(b.mean)*share)
 	return mean, float64(max(a.spread, b.spread)), true
 }
 
@@ -192,7 +193,7 @@ func (r *baseline) known(i int) (baselineCell, bool) {
 }
 
 func (r *baseline) explain(now int64, cleared bool) finding {
-	width := r.sensitivity * r.deviation
+	width := float64(r.sensitivity * r.deviation)
 	low, high := r.expected-width, r.expected+width
 	f := finding{value: r.value, limit: high, unit: r.unit, evidence: []api.Number{
 		{Name: "value", Value: r.value, Unit: r.unit}, {Name: "usual", Value: r.expected, Unit: r.unit},
@@ -225,11 +226,11 @@ func round3(v float64) float64 {
 	if v == 0 || !finite(v) {
 		return v
 	}
-	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
-	if unit == 0 || !finite(unit) {
+	out, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64) // powers of ten differ between processors
+	if err != nil {
 		return v
 	}
-	return math.Round(v/unit) * unit
+	return out
 }
 
 func (r *baseline) reset() { r.since = 0 }

@@ -122,7 +122,7 @@ func (r *burnRate) explain(_ int64, cleared bool) finding {
 	return f
 }
 
-func round1(v float64) float64 { return float64(int64(min(v, 1e15)*10+0.5)) / 10 }
+func round1(v float64) float64 { return float64(int64(float64(min(v, 1e15)*10)+0.5)) / 10 }
 
 func (r *burnRate) reset() {
 	r.origin = 0

@@ -51,7 +51,7 @@ func newRatio(c api.Ratio) (*ratio, error) {
 	case c.Confidence.PPM < 500_000 || c.Confidence.PPM >= 1_000_000:
 		return nil, fmt.Errorf("ratio confidence %s: want at least 50%% and less than 100%%", c.Confidence)
 	}
-	z := math.Sqrt2 * math.Erfinv(2*c.Confidence.Ratio()-1)
+	z := math.Round(math.Sqrt2*math.Erfinv(float64(2*c.Confidence.Ratio())-1)*1e9) / 1e9 // the last digits differ between processors
 	return &ratio{above: c.Above, below: c.Below, window: c.Window.Duration, z: z, minTotal: float64(c.MinTotal)}, nil
 }
 
@@ -115,9 +115,9 @@ func (r *ratio) take(at int64, part, total float64) {
 // wilson gives the bounds of a share seen in n trials, z standard deviations away.
 // Wilson, Probable inference, the law of succession, and statistical inference (JASA 1927).
 func wilson(share, n, z float64) (low, high float64) {
-	zz := z * z
+	zz := float64(z * z) // conversions keep processors from fusing: all decide alike
 	mid := (share + zz/(2*n)) / (1 + zz/n)
-	half := z / (1 + zz/n) * math.Sqrt(share*(1-share)/n+zz/(4*n*n))
+	half := float64(z / (1 + zz/n) * math.Sqrt(share*(1-share)/n+zz/(4*n*n)))
 	return max(mid-half, 0), min(mid+half, 1)
 }
 

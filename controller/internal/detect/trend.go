@@ -109,7 +109,7 @@ func (r *trend) fit(last int32, now float64) {
 	r.slope = median(slopes)
 	levels := scratch[:0]
 	for i := range n {
-		levels = append(levels, value[i]+r.slope*(now-at[i]))
+		levels = append(levels, value[i]+float64(r.slope*(now-at[i])))
 	}
 	r.level = median(levels)
 	r.known = finite(r.slope) && finite(r.level)
@@ -122,7 +122,7 @@ func (r *trend) tooFast(open bool) bool {
 	}
 	limit := *r.perMinute
 	if open {
-		limit -= max(limit, -limit) / 4
+		limit -= float64(max(limit, -limit) / 4)
 	}
 	return r.slope > limit
 }
@@ -206,5 +206,5 @@ func median(v []float64) float64 {
 	if len(v)%2 == 1 {
 		return v[m]
 	}
-	return v[m-1] + (v[m]-v[m-1])/2
+	return v[m-1] + float64((v[m]-v[m-1])/2)
 }
