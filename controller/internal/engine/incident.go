@@ -13,13 +13,7 @@ import (
 // anomaly takes an anomaly that opened or cleared.
 func (s *State) anomaly(a api.Anomaly) {
 	a.Opened, a.At = a.Opened.UTC().Round(0), a.At.UTC().Round(0)
-	a.Value, a.Limit = finite(a.Value), finite(a.Limit)
-	for i := range a.Evidence {
-		if v := a.Evidence[i].Value; v != finite(v) {
-			a.Evidence = slices.Clone(a.Evidence)
-			a.Evidence[i].Value = finite(v)
-		}
-	}
+	a = finiteAnomaly(a)
 	id := a.ID()
 	inc := s.open[id]
 	if s.verdicts[a.Probe] != api.Unknown {
@@ -52,6 +46,18 @@ func (s *State) anomaly(a api.Anomaly) {
 	}
 	s.touch(inc)
 	s.tellNew(inc, told)
+}
+
+// finiteAnomaly is an anomaly without what JSON cannot carry.
+func finiteAnomaly(a api.Anomaly) api.Anomaly {
+	a.Value, a.Limit = finite(a.Value), finite(a.Limit)
+	for i := range a.Evidence {
+		if v := a.Evidence[i].Value; v != finite(v) {
+			a.Evidence = slices.Clone(a.Evidence)
+			a.Evidence[i].Value = finite(v)
+		}
+	}
+	return a
 }
 
 // finite replaces what JSON cannot carry.

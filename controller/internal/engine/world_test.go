@@ -28,6 +28,8 @@ type world struct {
 	s       *State
 	journal []api.Entry
 	raw     []byte // the journal's bytes
+	tape    Tape   // what no entry has been made durable for yet; dies with the process
+	tapes   []Taped
 	snap    []byte
 	snapAt  int
 	wake    time.Time
@@ -210,6 +212,10 @@ func (w *world) feed(e Event) {
 	e.At = w.now.Add(w.skew)
 	out := w.s.Step(e)
 	w.wake = out.Wake
+	w.tape.Add(&e, len(out.Entries))
+	if len(out.Entries) > 0 { // before the journal, as the shell does
+		w.tapes = append(w.tapes, Taped{int64(len(w.journal)), w.tape.Cut(nil)})
+	}
 	gap := 0
 	if w.fault(0.012) {
 		gap = 1 + w.rng.IntN(3)
@@ -261,6 +267,7 @@ func wired(e api.Entry) (api.Entry, []byte) {
 func (w *world) crash() {
 	w.life++
 	w.down = true
+	w.tape.Cut(nil)
 	w.wake = time.Time{}
 	w.restarts++
 	w.after(w.between(0, 30*time.Second), func() {

@@ -12,7 +12,11 @@ import (
 // A backtest replays a recorded log through [engine.State.Step], the same code that made it, with the recorded configurations or
 // with a changed one, and says where the two part.
 //
-// What is taken from the log: anomalies as they opened and cleared, people's words, pauses, restarts, configurations, and the
+// A controller records all that reaches its engine (see [engine.Tape]); where that was kept, the replay feeds exactly it, and a history replayed
+// unchanged must come out entry for entry: a divergence means that log, configuration or program are not what they were. What is kept is bounded, so
+// that for the rest of a log (DecisionTest.Exact says how much) causes are inferred, from each gap to the next start of the controller.
+//
+// Then there is taken from the log: anomalies as they opened and cleared, people's words, pauses, restarts, configurations, and the
 // result of every command that the log's own remediations issued (same incident, playbook, step and attempt). What never enters the
 // log because nothing durable rests on it is inferred from the entry whose decision it explains, at the moment of that entry:
 //
@@ -26,11 +30,10 @@ import (
 //     more of the log;
 //   - when a stop was asked for: after the last thing that began before controller.stopped.
 //
-// The inference can miss: where a probe went blind, came back and its word was lost in a crash, all between two entries, an incident may be
-// said to diverge that does not. In 1,000 random schedules of such faults (16,406 incidents) 14 schedules had some, 24 incidents in all; the log
-// of a controller without them comes out whole. A divergence of an unchanged replay is therefore a reason to look, not a proof of tampering.
-//
-// Between a crash and the restart nothing is replayed: the log cannot tell when the process died.
+// Inference can miss: where a probe went blind, came back and its word was lost in a crash, all between two entries, an incident may be
+// said to diverge that does not. In 1,000 random schedules of such faults (16,406 incidents), with nothing recorded, 14 schedules had some, 24
+// incidents in all. There a divergence is a reason to look, not a proof of tampering. Between a crash and the restart nothing is replayed then: the
+// log cannot tell when the process died.
 //
 // Two histories match where each incident has the same entries in the same order. Two entries are the same where these agree: kind,
 // time (to a second; to the nanosecond where the log has the entry that causes it), incident and remediation (identity, not
@@ -44,6 +47,7 @@ type Past struct {
 	Entries []api.Entry                        // from the first one on, without a gap
 	Configs func(digest string) *engine.Config // as recorded; nil where nobody kept it
 	Changed *engine.Config                     // takes the place of every recorded one; nil: replayed unchanged
+	Inputs  []engine.Taped                     // as recorded, in the order in which they were written; where they lack, causes are inferred
 	Since   time.Time                          // when Changed takes effect; zero: from the first entry on. Needs Configs for what came before
 }
 
@@ -84,6 +88,7 @@ type IncidentTest struct {
 type DecisionTest struct {
 	Entries   int                           `json:"entries"` // recorded entries replayed
 	Matched   int                           `json:"matched"` // of them, those that the replay made again
+	Exact     int                           `json:"exact"`   // of them, those whose inputs were recorded; what led to the others is inferred
 	Repeats   int                           `json:"repeats"` // of them, refusals that only repeat the one before in other words
 	Skipped   int                           `json:"skipped"` // of them, those that only describe a configuration that a changed one replaced, or that follow a divergence
 	Incidents []IncidentTest                `json:"incidents"`
@@ -108,18 +113,20 @@ func Backtest(p Past) (*DecisionTest, error) {
 		out, _ := explained(&p)
 		return out, nil
 	}
-	early := false
+	early := false // what is inferred of the recorded history, the replay of a changed one takes over
 	if unchanged.check() == nil && slices.ContainsFunc(p.Entries[1:], func(e api.Entry) bool { return e.Kind == api.EntryStarted }) {
 		_, early = explained(&unchanged)
 	}
-	return retell(&p, early), nil
+	out := retell(&p, early)
+	out.Notes = append(out.Notes, p.missing()...)
+	return out, nil
 }
 
 // explained replays a past, and where that does not give the log again and it was restarted, once more with anomalies from before a restart seen
 // again at once. It gives the replay that explains more of the log, and whether it was the second one.
 func explained(p *Past) (*DecisionTest, bool) {
 	late := retell(p, false)
-	if late.Diverged == 0 && len(late.Outside) == 0 {
+	if late.Diverged == 0 && len(late.Outside) == 0 || late.Exact == late.Entries {
 		return late, false
 	}
 	if early := retell(p, true); early.Diverged < late.Diverged {
@@ -131,9 +138,7 @@ func explained(p *Past) (*DecisionTest, bool) {
 func retell(p *Past, early bool) *DecisionTest {
 	b := newRetelling(p)
 	b.early = early
-	for i := range p.Entries {
-		b.entry(i)
-	}
+	b.exactly()
 	b.finish()
 	return b.report()
 }
@@ -180,7 +185,7 @@ func (p *Past) config(digest string) *engine.Config {
 
 // report sums up.
 func (b *retelling) report() *DecisionTest {
-	out := &DecisionTest{Entries: len(b.in.Entries), Matched: b.matched, Repeats: b.repeats, Skipped: b.skipped, Ends: map[api.RemediationEnd][2]int{}}
+	out := &DecisionTest{Entries: len(b.in.Entries), Matched: b.matched, Exact: b.exact, Repeats: b.repeats, Skipped: b.skipped, Ends: map[api.RemediationEnd][2]int{}}
 	for _, id := range b.order {
 		c := b.cases[id]
 		if id == "" {

@@ -14,6 +14,7 @@ const silence = "No result came by the deadline."
 
 // sent takes a command that the replay issues. In an incident that goes as recorded the log answers it; otherwise it is assumed.
 func (b *retelling) sent(c *engine.Command) {
+	b.issued[c.ID] = true
 	if c.Kind == engine.Notify {
 		return
 	}
@@ -27,6 +28,9 @@ func (b *retelling) sent(c *engine.Command) {
 		return
 	}
 	b.pend[c.Remediation] = c
+	if b.known {
+		return
+	}
 	if c.Kind == engine.Look || c.Kind == engine.Plan && b.proofs[c.Remediation+"/"+c.Step] {
 		b.unread(c, p)
 	}

@@ -111,7 +111,7 @@ func (b *retelling) external(i int) bool {
 	e := &b.in.Entries[i]
 	switch e.Kind {
 	case api.EntryStarted:
-		b.restart(e)
+		b.restart(e.At)
 	case api.EntryConfigured:
 		b.digest = e.Digest
 		if c := b.in.config(e.Digest); !b.changed && c != nil {
@@ -169,7 +169,7 @@ func (b *retelling) external(i int) bool {
 }
 
 // restart begins a new life: what is volatile is gone.
-func (b *retelling) restart(e *api.Entry) {
+func (b *retelling) restart(at time.Time) {
 	if raw, err := b.s.Snapshot(); err == nil {
 		if s, err := engine.Restore(raw); err == nil {
 			b.s = s
@@ -178,9 +178,9 @@ func (b *retelling) restart(e *api.Entry) {
 	clear(b.pend)
 	clear(b.asked)
 	b.due = nil
-	b.booting = e.At
+	b.booting = at
 	b.eyes.restart()
-	b.feed(engine.Event{At: e.At, Restarted: true})
+	b.feed(engine.Event{At: at, Restarted: true})
 }
 
 // anomaly feeds an anomaly as it was recorded.
@@ -199,17 +199,7 @@ func (b *retelling) word(e *api.Entry) bool {
 	if e.Decision == nil {
 		return false
 	}
-	d := *e.Decision
-	id, step, has := strings.Cut(d.Target, "/")
-	if p := b.paired[id]; p != nil {
-		d.Target = p.live
-		if has {
-			d.Target += "/" + step
-		}
-	}
-	if b.changed { // the plan may be another one: the person is supposed to say the same of it
-		d.Plan = ""
-	}
+	d, _ := b.decision(*e.Decision)
 	b.feed(engine.Event{At: e.At, Decision: &d})
 	return true
 }

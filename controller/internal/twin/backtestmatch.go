@@ -90,6 +90,9 @@ func (b *retelling) emitted(x *api.Entry) {
 			b.done[i] = true
 			b.matched++
 			c.next++
+			if e.Intent != nil && x.Intent != nil && e.Intent.Command != x.Intent.Command {
+				b.alias[e.Intent.Command] = x.Intent.Command
+			}
 			return
 		}
 		if c.id == "" {
@@ -207,7 +210,7 @@ func (b *retelling) part(c *incidentCase, e, x *api.Entry) {
 	if c.parted {
 		return
 	}
-	c.parted = true
+	c.parted, b.loose = true, true
 	if e != nil {
 		c.first[0] = side(e, e.Seq)
 	}

@@ -62,6 +62,13 @@ type retelling struct {
 	matched, skipped, repeats  int
 	notes                      []string
 	took                       map[string]api.Entry // anomaly -> the entry of the replay that opened it last
+
+	known  bool              // the inputs of the present moment were recorded: nothing is inferred
+	whole  bool              // so were all since the start, and the replay has gone as the log has: the numbers of its commands are the same
+	loose  bool              // the replay goes other ways than the log somewhere
+	exact  int               // recorded entries whose inputs were recorded
+	issued map[string]bool   // commands of the replay
+	alias  map[string]string // command as recorded -> of the replay, where they differ
 }
 
 // dueEvent is a result that the replay itself brings.
@@ -75,7 +82,7 @@ func newRetelling(p *Past) *retelling {
 	b := &retelling{in: p, s: engine.New(), now: -1, done: make([]bool, len(p.Entries)), repeat: map[int]bool{}, cases: map[string]*incidentCase{"": {}}, order: []string{""},
 		incs: map[string]string{}, lives: map[string]string{}, mapped: map[string]bool{}, pairs: map[string]*pair{}, paired: map[string]*pair{}, turns: map[string]int{},
 		recRems: map[string][]string{}, steps: map[string][]int{}, all: map[string][]int{}, estimates: map[string][]int{}, over: map[string][]int{}, pend: map[string]*engine.Command{}, stops: map[int]int{}, took: map[string]api.Entry{}, stopped: -1, proofs: map[string]bool{}, asked: map[string]int{},
-		eyes: newEyesight(), saidRecorded: map[string]*api.Refusal{}, saidReplayed: map[string]*api.Refusal{}}
+		issued: map[string]bool{}, alias: map[string]string{}, eyes: newEyesight(), saidRecorded: map[string]*api.Refusal{}, saidReplayed: map[string]*api.Refusal{}}
 	for i := range p.Entries {
 		b.index(i)
 	}
@@ -166,9 +173,7 @@ func (b *retelling) entry(i int) {
 	case b.done[i]:
 	case c.parted:
 		b.skipped++
-		if acts := e.Kind == api.EntryStepIntended || e.Kind == api.EntryStepRepeated; acts && c.assumed == "" {
-			c.assumed = "the anomalies clear when they cleared in the log, where " + e.Playbook + "/" + e.Step + " was called"
-		}
+		b.supposing(c, e)
 		b.outside(i)
 		b.done[i] = true
 	default:
@@ -196,6 +201,13 @@ func (b *retelling) entry(i int) {
 		}
 	}
 	b.now = -1
+}
+
+// supposing notes what a parted incident rests on where the log acted.
+func (b *retelling) supposing(c *incidentCase, e *api.Entry) {
+	if acts := e.Kind == api.EntryStepIntended || e.Kind == api.EntryStepRepeated; acts && c.assumed == "" {
+		c.assumed = "the anomalies clear when they cleared in the log, where " + e.Playbook + "/" + e.Step + " was called"
+	}
 }
 
 // elsewhere is the entry by which the replay took the anomaly that opens a recorded incident into another one; nil where it did not.
@@ -231,7 +243,7 @@ func (b *retelling) takeChanged(at time.Time) {
 	if b.changed || b.in.Changed == nil || at.Before(b.in.Since) {
 		return
 	}
-	b.changed = true
+	b.changed, b.loose = true, true
 	if b.cfg != nil && b.booting.IsZero() {
 		b.configure(at, b.in.Changed)
 	}
@@ -239,7 +251,7 @@ func (b *retelling) takeChanged(at time.Time) {
 
 func (b *retelling) configure(at time.Time, c *engine.Config) {
 	b.eyes.configure(c)
-	if !b.booting.IsZero() {
+	if !b.booting.IsZero() && !b.known {
 		for _, probe := range b.eyes.begin(at) {
 			b.feed(engine.Event{At: at, Seen: probe})
 		}
@@ -364,7 +376,7 @@ func (b *retelling) until(results, ticks time.Time) {
 			b.feed(d.event)
 			continue
 		}
-		if probe, at := b.eyes.sight(); probe != "" && at.Before(results) && (wake.IsZero() || at.Before(wake) || !wake.Before(ticks)) {
+		if probe, at := b.eyes.sight(); !b.known && probe != "" && at.Before(results) && (wake.IsZero() || at.Before(wake) || !wake.Before(ticks)) {
 			b.eyes.seen[probe] = at
 			b.feed(engine.Event{At: at, Seen: probe})
 			continue
@@ -372,7 +384,9 @@ func (b *retelling) until(results, ticks time.Time) {
 		if wake.IsZero() || !wake.Before(ticks) {
 			return
 		}
-		b.expiring(wake)
+		if !b.known {
+			b.expiring(wake)
+		}
 		b.ticks = wake
 		b.feed(engine.Event{At: wake, Tick: true})
 	}
@@ -418,7 +432,7 @@ func (b *retelling) feed(e engine.Event) {
 
 // finish brings what is still due to parted incidents, at the time of the last entry.
 func (b *retelling) finish() {
-	if n := len(b.in.Entries); n > 0 {
+	if n := len(b.in.Entries); n > 0 && (b.loose || !b.known) {
 		b.until(b.in.Entries[n-1].At, b.in.Entries[n-1].At)
 	}
 	for _, id := range b.order {
