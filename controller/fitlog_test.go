@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller"
+	"github.com/backstay/backstay/controller/internal/eventlog"
 	"github.com/backstay/backstay/controller/internal/twin"
 )
 
@@ -37,17 +39,27 @@ func FuzzFitLogs(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, smallLog(data))
 		}
-		made, err := twin.Replay(fit.Model, twin.ReplayOptions{Begin: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC), Cases: 10, Seed: 1})
+		past, _, err := eventlog.Read(strings.NewReader(smallLog(data)), eventlog.Options{})
 		if err != nil {
-			if strings.Contains(err.Error(), "nothing was done") && strings.Contains(smallLog(data), "year") {
-				return
-			}
+			t.Fatal(err)
+		}
+		made, err := twin.Replay(fit.Model, twin.ReplayOptions{Begin: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC), Cases: 10, Seed: 1, Past: past})
+		if err != nil && !(strings.Contains(err.Error(), "nothing was done") && rare(&fit.Model.Spec.Arrivals)) {
 			t.Fatalf("%v\n%s", err, fit.YAML)
 		}
-		if len(made.Cases) == 0 {
+		if err == nil && len(made.Cases) == 0 {
 			t.Error("the model does nothing")
 		}
 	})
+}
+
+// rare tells whether less than ten cases come in a year, the longest that is played.
+func rare(a *api.Arrivals) bool {
+	perHour := a.PerHour
+	for _, n := range a.Hours {
+		perHour += n / 168
+	}
+	return a.Every.Duration == 0 && perHour*8784 < 10
 }
 
 // smallLog makes an event of every five bytes: its case, activity and resource, how long after the last one it begins and how long it takes.

@@ -11,6 +11,7 @@ import (
 // when enough begins in it. Where a pool has too few events to tell, all people's cells stand in; where a person has, the pool's.
 const (
 	cellShare      = 0.1 // of the mean of the cells in which anything begins: less is overtime
+	weekSupport    = 4   // events for each cell, so that anybody has hours
 	poolSupport    = 8   // events for each cell, so that a pool has its own hours
 	personExpected = 3   // events that a cell without any should have, so that a person is taken to be off
 	edgeShare      = 0.98
@@ -112,13 +113,16 @@ func (f *fitter) findHours(k int) {
 			people[e.who][cell]++
 		}
 	}
-	if total < guessSamples || f.to-f.from < 2*7*dayMicros {
+	if total < guessSamples || f.to-f.from < 2*7*dayMicros || f.log.Events() < weekSupport*countOpen(&f.week.open) {
 		f.guess = append(f.guess, fmt.Sprintf("hours of %s (%d events in %.1f days)", p.name, total, float64(f.to-f.from)/float64(dayMicros)))
 	}
 	if f.to-f.from < 7*dayMicros {
 		return // less than a week tells nothing about weeks: always
 	}
 	open := f.week.open
+	if f.log.Events() < weekSupport*countOpen(&open) {
+		return // too few to tell hours from chance
+	}
 	if total >= poolSupport*countOpen(&open) {
 		open = openCells(&begins)
 	}
