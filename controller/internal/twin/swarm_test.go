@@ -339,7 +339,6 @@ type swarmSum struct {
 	doubling, losing                      int // worlds in which the naive program did
 	rest                                  [states]int64
 	stuck                                 int // worlds in which an anomaly is open at the end, and people know
-	violations                            [Figures]int
 	faults                                map[string]int
 	ends                                  map[api.RemediationEnd]int
 }

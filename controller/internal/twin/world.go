@@ -71,7 +71,6 @@ type world struct {
 	mind    mind
 	chain   *chain
 
-	arrived  int
 	factor   float64 // of arrivals
 	surges   []int   // faults that bring more work
 	silences []int   // faults that keep all work out
