@@ -29,7 +29,7 @@ func (f *fitter) arrivals(s *api.ModelSpec) {
 		return
 	}
 	span := float64(at[len(at)-1] - at[0])
-	if span < float64(7*dayMicros) || len(at) < guessSamples {
+	if span < float64(7*dayMicros) || span > float64(centuryMicros) || len(at) < guessSamples {
 		s.Arrivals.PerHour = min(roundTo(float64(len(at)-1)/(span/float64(hourMicros)), 4), 36_000_000)
 		return
 	}
@@ -60,7 +60,7 @@ func (f *fitter) rhythm(s *api.ModelSpec, at []int64) bool {
 	sorted := slices.Clone(gaps)
 	slices.Sort(sorted)
 	median := sorted[len(sorted)/2]
-	if median < 1000 || len(at) < guessSamples {
+	if median < 1000 || median > 366*dayMicros || len(at) < guessSamples {
 		return false
 	}
 	alike := 0

@@ -19,6 +19,7 @@ const (
 	minuteMicros   = 60_000_000
 	hourMicros     = 60 * minuteMicros
 	dayMicros      = 24 * hourMicros
+	centuryMicros  = 36525 * dayMicros
 )
 
 // fitWeek counts by hour of the week, from Monday 00:00 UTC.
@@ -116,8 +117,8 @@ func (f *fitter) findHours(k int) {
 	if total < guessSamples || f.to-f.from < 2*7*dayMicros || f.log.Events() < weekSupport*countOpen(&f.week.open) {
 		f.guess = append(f.guess, fmt.Sprintf("hours of %s (%d events in %.1f days)", p.name, total, float64(f.to-f.from)/float64(dayMicros)))
 	}
-	if f.to-f.from < 7*dayMicros {
-		return // less than a week tells nothing about weeks: always
+	if f.to-f.from < 7*dayMicros || f.to-f.from > centuryMicros {
+		return // less than a week tells nothing about weeks, and a century's times are wild: always
 	}
 	open := f.week.open
 	if f.log.Events() < weekSupport*countOpen(&open) {

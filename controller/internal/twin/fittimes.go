@@ -275,7 +275,7 @@ func fitTimes(samples []seen) *api.Times {
 
 // shown is a length of time as precisely as anybody wants to read it.
 func shown(micros int64) api.Duration {
-	d := time.Duration(micros) * time.Microsecond
+	d := time.Duration(min(micros, 3650*dayMicros)) * time.Microsecond // more is a slip of a clock, and no world would play it
 	switch {
 	case d >= time.Hour:
 		return api.Duration{Duration: d.Round(time.Second)}
