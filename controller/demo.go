@@ -14,6 +14,7 @@ import (
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/demo"
+	"github.com/backstay/backstay/controller/internal/twin"
 )
 
 // DemoOptions say how to run the demo.
@@ -217,25 +218,8 @@ func storyText(e api.Entry) string {
 
 // storyKind picks what belongs into the story; the log has more.
 func storyKind(e api.Entry) string {
-	switch e.Kind {
-	case api.EntryAnomalyOpened:
+	if e.Kind == api.EntryAnomalyOpened {
 		return "detected"
-	case api.EntryIncidentOpened, api.EntryIncidentRooted:
-		return "cause"
-	case api.EntryRefused, api.EntryStepRefused:
-		return "no"
-	case api.EntryRemediationOpened:
-		return "playbook"
-	case api.EntryStepIntended, api.EntryUndoIntended:
-		return "act"
-	case api.EntryStepEnded, api.EntryUndoEnded, api.EntryStepReconciled:
-		return "done"
-	case api.EntryStepUncertain, api.EntryStepHandedOver:
-		return "unsure"
-	case api.EntryRemediationEnded:
-		return "verified"
-	case api.EntryIncidentClosed:
-		return "closed"
 	}
-	return ""
+	return twin.StoryKind(e.Kind)
 }

@@ -107,7 +107,7 @@ Three things will go wrong. The judge reads the gateways' own ledgers, not the c
 func (s *stage) tell(e controller.DemoEvent) {
 	marks := map[string]string{
 		"fault": s.p.red("FAULT   "), "over": s.p.dim("over    "), "detected": s.p.amber("detected"), "cause": s.p.amber("incident"), "no": s.p.amber("WHY NOT "),
-		"playbook": s.p.bold("playbook"), "act": "acting  ", "done": s.p.green("done    "), "unsure": s.p.red("unsure  "), "verified": s.p.green("ended   "), "closed": s.p.green("closed  "),
+		"playbook": s.p.bold("playbook"), "act": "acting  ", "done": s.p.green("done    "), "unsure": s.p.red("unsure  "), "verified": s.p.green("ended   "), "closed": s.p.green("closed  "), "asked": s.p.amber("asks    "), "answered": "answers ",
 	}
 	fmt.Fprintf(s, "%s  %s  %s\n", s.p.dim(fmt.Sprintf("%5.1fs", e.At.Seconds())), marks[e.Kind], e.Text)
 }

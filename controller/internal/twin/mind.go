@@ -249,7 +249,7 @@ func (b *brain) entry(w *world, e *api.Entry) {
 		w.options.Entry(e)
 	}
 	k := b.playbook(w, e.Playbook)
-	if kind := storyKind(e.Kind); kind != "" {
+	if kind := StoryKind(e.Kind); kind != "" {
 		w.tell(kind, e.Text)
 	}
 	switch e.Kind {
@@ -343,33 +343,6 @@ func (w *world) again(k int) string {
 		if est := w.would(h, ""); !est.noop() {
 			return fmt.Sprintf("step %s would %s", p.Spec.Steps[i].Name, est.text)
 		}
-	}
-	return ""
-}
-
-// storyKind picks what belongs into the story; the log has more.
-func storyKind(k api.EntryKind) string {
-	switch k {
-	case api.EntryIncidentOpened, api.EntryIncidentRooted:
-		return "cause"
-	case api.EntryRefused, api.EntryStepRefused:
-		return "no"
-	case api.EntryRemediationOpened:
-		return "playbook"
-	case api.EntryStepIntended, api.EntryUndoIntended:
-		return "act"
-	case api.EntryStepEnded, api.EntryUndoEnded, api.EntryStepReconciled, api.EntryStepSkipped:
-		return "done"
-	case api.EntryStepUncertain, api.EntryStepHandedOver:
-		return "unsure"
-	case api.EntryAsked:
-		return "asked"
-	case api.EntryDecided, api.EntryLapsed:
-		return "answered"
-	case api.EntryRemediationEnded:
-		return "verified"
-	case api.EntryIncidentClosed:
-		return "closed"
 	}
 	return ""
 }

@@ -160,3 +160,31 @@ type Options struct {
 	Trace  func(string)     // for tests: each event, one line; nil: no
 	Entry  func(*api.Entry) // takes each entry of the log as it is made, with the world's time; nil: no
 }
+
+// StoryKind is what sort of line an entry of the log is in a told day; empty where it is left out of it. The world tells itself when
+// anomalies open.
+func StoryKind(k api.EntryKind) string {
+	switch k {
+	case api.EntryIncidentOpened, api.EntryIncidentRooted:
+		return "cause"
+	case api.EntryRefused, api.EntryStepRefused:
+		return "no"
+	case api.EntryRemediationOpened:
+		return "playbook"
+	case api.EntryStepIntended, api.EntryUndoIntended:
+		return "act"
+	case api.EntryStepEnded, api.EntryUndoEnded, api.EntryStepReconciled, api.EntryStepSkipped:
+		return "done"
+	case api.EntryStepUncertain, api.EntryStepHandedOver:
+		return "unsure"
+	case api.EntryAsked:
+		return "asked"
+	case api.EntryDecided, api.EntryLapsed:
+		return "answered"
+	case api.EntryRemediationEnded:
+		return "verified"
+	case api.EntryIncidentClosed:
+		return "closed"
+	}
+	return ""
+}
