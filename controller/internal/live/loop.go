@@ -33,6 +33,7 @@ type loop struct {
 	saving  chan struct{}
 	working map[string]string // digest of each remediation that has not ended
 	spare   []item
+	record  recorder
 
 	// what one turn gathers
 	entries  []api.Entry
@@ -101,6 +102,7 @@ func (l *loop) stop() error {
 		}
 	}
 	l.s.queue.close(api.Errorf(api.CodeUnavailable, "%w", errStopped))
+	l.record.end()
 	l.awaitSnapshot()
 	l.snapshot(true)
 	return nil
@@ -201,6 +203,7 @@ func (l *loop) keepResult(it *item) {
 	if c.Kind != engine.Run && c.Kind != engine.Undo {
 		return
 	}
+	l.record.shell(l.upcoming())
 	l.entries = append(l.entries, api.Entry{
 		At: l.s.clock.now(), Kind: api.EntryLateResult, Text: fmt.Sprintf("After acting was halted, step %s reported: %s", c.Step, r.Outcome.Text),
 		Incident: c.Incident, Remediation: c.Remediation, Playbook: c.Playbook, Digest: c.Digest, Step: c.Step, Attempt: c.Attempt, Outcome: &r.Outcome,
@@ -232,19 +235,25 @@ func (l *loop) step(e engine.Event) (err error) {
 		l.s.log.Error("the core broke; acting stops, probing goes on", "panic", r, "stack", stack())
 		l.s.broken.Store(&why)
 		l.wake = time.Time{}
+		l.record.shell(l.upcoming())
 		l.entries = append(l.entries, api.Entry{At: e.At, Kind: api.EntryInvariant, Text: "Acting stopped because " + why + ". Probing goes on."})
 		err = api.Errorf(api.CodeInternal, "%s", why)
 	}()
 	out := l.state.Step(e)
+	l.record.add(&e, len(out.Entries), l.upcoming())
 	l.entries = append(l.entries, out.Entries...)
 	l.commands = append(l.commands, out.Commands...)
 	l.wake = earliest(l.wake, out.Wake)
 	return nil
 }
 
+// upcoming is the sequence number of the entry that comes next.
+func (l *loop) upcoming() int64 { return l.next + int64(len(l.entries)) }
+
 // commit makes the turn's entries durable, and only then lets anybody see or do anything.
 func (l *loop) commit() error {
 	var err error
+	l.record.keep(len(l.entries) > 0)
 	if len(l.entries) > 0 {
 		err = l.append()
 	}

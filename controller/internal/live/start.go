@@ -18,7 +18,7 @@ const (
 
 // begin rebuilds the engine's state from the journal and feeds it what it must know first. Its entries are durable when it returns.
 func (s *Shell) begin(ctx context.Context) (*loop, error) {
-	l := &loop{s: s, ctx: context.WithoutCancel(ctx), exec: newExecutor(s), working: map[string]string{}, saving: make(chan struct{}, 1)}
+	l := &loop{s: s, ctx: context.WithoutCancel(ctx), exec: newExecutor(s), working: map[string]string{}, saving: make(chan struct{}, 1), record: recorder{s: s}}
 	l.saving <- struct{}{}
 	if err := l.rebuild(ctx); err != nil {
 		return nil, err

@@ -73,14 +73,12 @@ func openDatabase(ctx context.Context, f file, path string) (*sql.DB, error) {
 }
 
 func prepareDatabase(ctx context.Context, db *sql.DB, f file, path string) error {
+	if err := refuseNewer(ctx, db, f, path); err != nil {
+		return err
+	}
 	have, known, err := versions(ctx, db, f)
 	if err != nil {
 		return err
-	}
-	if have > known {
-		return &api.Error{Code: api.CodeConflict,
-			Message: fmt.Sprintf("open the %s %s: a newer backstay wrote it (format %d, this one knows up to %d)", f.name, path, have, known),
-			Hint:    "run the newer version again; nothing was changed"}
 	}
 	if have < known {
 		if err := migrate(ctx, db, f); err != nil {
@@ -101,6 +99,17 @@ func prepareDatabase(ctx context.Context, db *sql.DB, f file, path string) error
 			Hint:    "put the data folder on a local file system that supports shared memory, not on a network share"}
 	}
 	return nil
+}
+
+// refuseNewer refuses a file that a newer version wrote.
+func refuseNewer(ctx context.Context, db *sql.DB, f file, path string) error {
+	have, known, err := versions(ctx, db, f)
+	if err != nil || have <= known {
+		return err
+	}
+	return &api.Error{Code: api.CodeConflict,
+		Message: fmt.Sprintf("open the %s %s: a newer backstay wrote it (format %d, this one knows up to %d)", f.name, path, have, known),
+		Hint:    "run the newer version again; nothing was changed"}
 }
 
 // versions tells the format of the file, 0 for a new one, and the newest format that this program knows.

@@ -4,7 +4,8 @@
 // The data folder:
 //
 //	backstay.db   everything that is audited; WAL, synchronous=FULL
-//	telemetry.db  roll-ups; WAL, synchronous=NORMAL, so that they never slow the journal: a power loss may cost the last minutes
+//	telemetry.db  roll-ups, and what reached the engine; WAL, synchronous=NORMAL, so that they never slow the journal: a power loss may cost the
+//	              last minutes, the death of the process nothing
 //	key, key.pub  the Ed25519 key that signs checkpoints (0600), and its public half, which auditors take a copy of
 //	checkpoint    the newest published checkpoint; copy it elsewhere and no rollback goes unseen
 //	tiles/        the log as c2sp.org/tlog-tiles publishes it, its checkpoint last; made from backstay.db, again where it is missing

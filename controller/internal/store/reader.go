@@ -31,6 +31,9 @@ func OpenReader(ctx context.Context, dir string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseNewer(ctx, read, journalFile, path); api.CodeOf(err) == api.CodeConflict { // what is damaged is found by who reads it
+		return nil, errors.Join(err, read.Close())
+	}
 	r := &Reader{dir: dir, read: read}
 	key, err := os.ReadFile(filepath.Join(dir, fileKeyPublic))
 	if err == nil {

@@ -21,6 +21,9 @@ func OpenRollups(ctx context.Context, dir string) (*RollupReader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseNewer(ctx, db, telemetryFile, path); err != nil {
+		return nil, errors.Join(explain(err, "read the roll-ups", path), db.Close())
+	}
 	t := &telemetry{path: path, db: db, ids: map[string]int64{}}
 	if err := t.load(ctx); err != nil {
 		return nil, errors.Join(explain(err, "read the roll-ups", path), db.Close())

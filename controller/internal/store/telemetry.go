@@ -35,7 +35,7 @@ type Rollup struct {
 	TookSum, TookMax    time.Duration
 }
 
-// telemetry is the second database: roll-ups.
+// telemetry is the second database: roll-ups, and recorded inputs.
 type telemetry struct {
 	path string
 	db   *sql.DB
@@ -43,6 +43,7 @@ type telemetry struct {
 	mu     sync.Mutex // one writer
 	ids    map[string]int64
 	newest int64 // minute since 1970
+	inputs inputs
 }
 
 // openTelemetry opens the roll-ups. They are not worth stopping for: a damaged file is set aside, under a name that says so, and a

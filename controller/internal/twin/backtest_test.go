@@ -220,3 +220,59 @@ func BenchmarkBacktest(b *testing.B) {
 		})
 	}
 }
+
+// A condition on what is at risk is decided by the values that were seen, which no entry holds, also by a changed one.
+func TestBacktestValues(t *testing.T) {
+	config := func(when string) *engine.Config {
+		c := pastConfig(func(p *api.PlaybookSpec) { p.On.When = when })
+		c.Probes = append(c.Probes, api.Probe{Metadata: api.Metadata{Name: "backlog"}})
+		c.Workflows = []api.Workflow{{Metadata: api.Metadata{Name: "orders"}, Spec: api.WorkflowSpec{Steps: []api.WorkflowStep{{Name: "capture", Uses: []string{"cards"}}},
+			Value: api.Value{CountedBy: "backlog"}}}}
+		return c
+	}
+	c := config("incident.items > 20")
+	log, inputs := taped(engine.New(), []engine.Event{
+		{At: pastStart, Restarted: true},
+		{At: pastStart, Config: c},
+		{At: pastStart.Add(time.Second), Value: &engine.Value{Probe: "backlog", Value: 30}},
+		{At: pastStart.Add(time.Minute), Anomaly: &api.Anomaly{Name: "gateway/down", Probe: "gateway", Opened: pastStart.Add(time.Minute), At: pastStart.Add(time.Minute), Text: "Down."}},
+	})
+	if !slices.ContainsFunc(log, func(e api.Entry) bool { return e.Kind == api.EntryRemediationOpened }) {
+		t.Fatalf("nothing was begun: %+v", log)
+	}
+	past := Past{Entries: log, Configs: recordedAs(c)}
+	if got := backtested(t, past); got.Diverged != 1 {
+		t.Errorf("without the values %d incidents diverge, want 1: this test proves nothing", got.Diverged)
+	}
+	past.Inputs = inputs
+	if got := backtested(t, past); got.Same != 1 || got.Exact != len(log) {
+		t.Errorf("with the values %d incidents are the same and %d of %d entries exact", got.Same, got.Exact, len(log))
+	}
+	past.Changed = config("incident.items > 25")
+	if got := backtested(t, past); got.Same != 1 {
+		t.Errorf("a lower bound that the value passes: %+v", got.Incidents)
+	}
+	past.Changed = config("incident.items > 35")
+	if got := backtested(t, past); got.Diverged != 1 {
+		t.Errorf("a bound that the value does not pass changes nothing")
+	}
+	past.Changed.Playbooks = nil
+	if got := backtested(t, past); len(got.Notes) != 1 || !strings.Contains(got.Notes[0], "no playbook heal") {
+		t.Errorf("the notes are %q, want one on the playbook that is missing", got.Notes)
+	}
+}
+
+// taped feeds events, each recorded in a block of its own.
+func taped(s *engine.State, events []engine.Event) (log []api.Entry, inputs []engine.Taped) {
+	var tape engine.Tape
+	for _, e := range events {
+		out := s.Step(e)
+		tape.Add(&e, len(out.Entries))
+		inputs = append(inputs, engine.Taped{First: int64(len(log)), Block: tape.Cut(nil)})
+		for i := range out.Entries {
+			out.Entries[i].Seq = int64(len(log))
+			log = append(log, out.Entries[i])
+		}
+	}
+	return log, inputs
+}
