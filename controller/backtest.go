@@ -54,6 +54,9 @@ func Backtest(ctx context.Context, o BacktestOptions) (*BacktestReport, error) {
 		return nil, err
 	}
 	past := twin.Past{Entries: entries, Since: o.Since}
+	if past.Inputs, err = recordedInputs(ctx, o.Data); err != nil {
+		return nil, err
+	}
 	k := newKept(o.Data, entries)
 	past.Configs = k.config
 	if o.Config != "" {
@@ -108,6 +111,17 @@ func recordedEntries(ctx context.Context, o BacktestOptions) ([]api.Entry, error
 		return nil, &api.Error{Code: api.CodeNotFound, Message: "the log in " + o.Data + " has no entry to replay", Hint: "is --until before its first entry?"}
 	}
 	return entries, nil
+}
+
+// recordedInputs reads what was recorded of what reached the engine.
+func recordedInputs(ctx context.Context, dir string) (out []engine.Taped, err error) {
+	r, err := store.OpenRollups(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	err = r.Inputs(ctx, func(b store.InputBlock) { out = append(out, engine.Taped{First: b.First, Block: b.Block}) })
+	return out, err
 }
 
 // lastConfig is the digest of the configuration that took effect last.

@@ -17,11 +17,16 @@ func newBacktest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backtest",
 		Short: "Replay the log through changed playbooks or detectors: what would have fired, what would have been blocked, and when",
-		Long: `Reads the log and the roll-ups in the data folder, beside a running controller or without one, and replays them through the same
+		Long: `Reads the log, what was recorded of its inputs and the roll-ups in the data folder, beside a running controller or without one, and replays them through the same
 code that decides live. Without --config it replays them unchanged, which must give the log again: exit code 1 where it does not.
 
-Decisions: recorded anomalies, people's words and pauses meet the changed playbooks. A command that the log issued too has the result that it had
-then; any other is supposed to go as planned, and what comes after it in its incident is marked as resting on that.
+A controller records all that reaches its deciding core: what probes said and when, people's words, what came of commands, the time itself. It keeps
+the last 30 days and its present life, 256 MB at most. Where that covers the log the replay feeds exactly it; elsewhere it infers what led to each
+entry, which can miss. The report says which share was exact. Only a data folder can be replayed: what backstay audit export wrote is evidence
+for people, not an input.
+
+Decisions: recorded inputs meet the changed playbooks. A command that the log issued too has the result that it had then; any other is supposed to
+go as planned, and what comes after it in its incident is marked as resting on that.
 
 Detection: roll-ups of each minute meet the changed detectors. They do not hold the order within a minute, so times are good to a minute and
 what depends on the order is marked unsure. --observations FILE (one observation as JSON a line, plain or gzip) is exact.
@@ -85,6 +90,7 @@ func writeBacktest(w io.Writer, r *controller.BacktestReport) {
 	}
 	fmt.Fprintf(w, "%d entries from %s to %s replayed %s in %.1f s.\n\n", d.Entries, instant(r.From), instant(r.To), what, r.Took)
 	fmt.Fprintf(w, "DECISIONS: %d incidents, %d the same, %d diverge. %d calls and %d refusals that the log does not have.\n", len(d.Incidents), d.Same, d.Diverged, d.Fired, d.Blocked)
+	fmt.Fprintf(w, "  by recorded inputs: %d of %d entries%s\n", d.Exact, d.Entries, map[bool]string{true: "", false: "; what led to the others is inferred, which can miss"}[d.Exact == d.Entries])
 	for _, end := range []api.RemediationEnd{api.EndVerified, api.EndNotVerified, api.EndInDoubt, api.EndBlocked, api.EndCancelled, api.EndFailed, api.EndTold} {
 		if n := d.Ends[end]; n[0]+n[1] > 0 {
 			fmt.Fprintf(w, "  ended %-13s recorded %d, replayed %d\n", string(end)+":", n[0], n[1])
