@@ -11,6 +11,7 @@ import (
 
 	"github.com/backstay/backstay/api"
 	"github.com/backstay/backstay/controller/internal/engine"
+	"github.com/backstay/backstay/playbooks"
 )
 
 const oneObservation = `{"probe":"queue","at":"2026-03-02T09:00:00Z","verdict":"ok","value":5,"took":1000}`
@@ -108,4 +109,17 @@ func TestApprove(t *testing.T) {
 			t.Errorf("%q: read as %+v, want %+v", tt.fact, got, tt.want)
 		}
 	}
+}
+
+// KeptConfig reads a configuration as the controller does and keeps it in a data folder for backtests. It is for the table of goals.
+func KeptConfig(b *testing.B, data, path string) *engine.Config {
+	b.Helper()
+	cfg, _, findings, err := newLoader(playbooks.Env{}).load(path)
+	if err != nil || findings.Failed() {
+		b.Fatalf("%v, %v", err, findings)
+	}
+	if err := keepConfig(data, cfg.Engine.Digest, path); err != nil {
+		b.Fatal(err)
+	}
+	return &cfg.Engine
 }

@@ -16,6 +16,7 @@ type benchOffice struct {
 	s       *engine.State
 	now     time.Time
 	entries []api.Entry
+	tape    *engine.Tape // what reached the engine; nil where nobody asks
 }
 
 // newBenchOffice has n integrations, each with a probe and some playbooks that act on the same anomaly; limits gives those of each
@@ -43,6 +44,9 @@ func newBenchOffice(b *testing.B, n, playbooks int, limits func(i int) api.Limit
 func (o *benchOffice) feed(e engine.Event) engine.Output {
 	e.At = o.now
 	out := o.s.Step(e)
+	if o.tape != nil {
+		o.tape.Add(&e, len(out.Entries))
+	}
 	o.entries = append(o.entries, out.Entries...)
 	return out
 }

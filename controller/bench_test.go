@@ -38,6 +38,7 @@ func BenchmarkGoals(b *testing.B) {
 		{"journal", benchJournal},
 		{"log", benchLog},
 		{"verify", benchVerify},
+		{"backtest", benchBacktest},
 		{"idle", benchIdle},
 		{"size", benchSize},
 		{"twin", benchTwin},
