@@ -56,9 +56,7 @@ func NewAssertions(figures []string) (*Assertions, error) {
 			return types.Bool(c.holds(float64(a.(types.Double)), float64(b.(types.Double))))
 		}))))
 	}
-	for _, name := range figures {
-		x.known = append(x.known, name)
-	}
+	x.known = append(x.known, figures...)
 	for _, v := range Variants {
 		for _, name := range figures {
 			x.known = append(x.known, string(v)+"."+name)

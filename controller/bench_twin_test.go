@@ -146,7 +146,7 @@ func playAll(b *testing.B, plan *twin.Plan, replications int) (peakMB float64) {
 func bareHeap(events int64) time.Duration {
 	type event struct {
 		at, order int64
-		what      [2]int64
+		_         [2]int64
 	}
 	best := time.Hour
 	for range 3 {

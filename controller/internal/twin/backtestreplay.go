@@ -64,7 +64,6 @@ type retelling struct {
 	took                       map[string]api.Entry // anomaly -> the entry of the replay that opened it last
 
 	known  bool              // the inputs of the present moment were recorded: nothing is inferred
-	whole  bool              // so were all since the start, and the replay has gone as the log has: the numbers of its commands are the same
 	loose  bool              // the replay goes other ways than the log somewhere
 	exact  int               // recorded entries whose inputs were recorded
 	issued map[string]bool   // commands of the replay

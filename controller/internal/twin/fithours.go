@@ -199,10 +199,8 @@ func (f *fitter) spansOf(open *[168]bool, k int) []api.WeekSpan {
 				hour++
 			}
 			begin, end := from*60+first[from], (hour-1)*60+last[hour-1]
-			if from > 0 || !open[(day*24+167)%168] { // a night goes on at midnight
-				begin = from*60 + first[from]
-			} else {
-				begin = 0
+			if from == 0 && open[(day*24+167)%168] {
+				begin = 0 // a night goes on at midnight
 			}
 			if hour == 24 && open[(day*24+24)%168] {
 				end = 24 * 60
