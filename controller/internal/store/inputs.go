@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"sync"
 	"time"
 )
 
@@ -13,6 +15,7 @@ const (
 	keepInputBytes  = 256 << 20
 	pruneInputs     = 256 // blocks between two looks at what is too old
 	pruneInputsMost = 4 * pruneInputs
+	copyInputs      = 128 // blocks between two copies of the WAL into the database: some 4 MiB
 )
 
 // InputBlock is a block of what reached the engine.
@@ -24,6 +27,11 @@ type InputBlock struct {
 
 // inputs is what the writer of recorded inputs knows; under the lock of telemetry.
 type inputs struct {
+	// Its connection never copies the WAL into the database, because that flushes the disk and somebody waits for the block; that is done beside it.
+	conn   *sql.Conn
+	copies sync.WaitGroup
+	copied sync.Mutex // one at a time
+
 	id, total int64 // of the last block
 	life      int64 // id of the first block since the database was opened; 0 before
 }
@@ -38,24 +46,58 @@ func (t *telemetry) saveInputs(ctx context.Context, b InputBlock) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	in := &t.inputs
-	if in.life == 0 {
-		err := t.db.QueryRowContext(ctx, "SELECT id, total FROM inputs ORDER BY id DESC LIMIT 1").Scan(&in.id, &in.total)
-		if err != nil && err != sql.ErrNoRows {
+	if in.conn == nil {
+		if err := in.open(ctx, t.db); err != nil {
 			return err
 		}
-		in.life = in.id + 1
 	}
 	total := in.total + int64(len(b.Block))
-	if _, err := t.db.ExecContext(ctx, "INSERT INTO inputs (id, first, at, total, block) VALUES (?, ?, ?, ?, ?)", in.id+1, b.First, nanos(b.At), total, b.Block); err != nil {
+	if _, err := in.conn.ExecContext(ctx, "INSERT INTO inputs (id, first, at, total, block) VALUES (?, ?, ?, ?, ?)", in.id+1, b.First, nanos(b.At), total, b.Block); err != nil {
 		return err
 	}
 	in.id, in.total = in.id+1, total
+	if in.id%copyInputs == 0 {
+		in.copies.Go(func() { in.copy(t.db) })
+	}
 	if in.id%pruneInputs != 0 {
 		return nil
 	}
-	_, err := t.db.ExecContext(ctx, "DELETE FROM inputs WHERE id IN (SELECT id FROM inputs WHERE total <= ? OR at < ? AND id < ? ORDER BY id LIMIT ?)",
+	_, err := in.conn.ExecContext(ctx, "DELETE FROM inputs WHERE id IN (SELECT id FROM inputs WHERE total <= ? OR at < ? AND id < ? ORDER BY id LIMIT ?)",
 		total-keepInputBytes, nanos(b.At.Add(-keepInputs)), in.life, pruneInputsMost)
 	return err
+}
+
+func (in *inputs) open(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = conn.ExecContext(ctx, "PRAGMA wal_autocheckpoint = 0")
+	if err == nil {
+		err = conn.QueryRowContext(ctx, "SELECT id, total FROM inputs ORDER BY id DESC LIMIT 1").Scan(&in.id, &in.total)
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return errors.Join(err, conn.Close())
+	}
+	in.conn, in.life = conn, in.id+1
+	return nil
+}
+
+// copy copies what it can of the WAL into the database; what it cannot now, the next one does.
+func (in *inputs) copy(db *sql.DB) {
+	if in.copied.TryLock() {
+		defer in.copied.Unlock()
+		_, _ = db.Exec("PRAGMA wal_checkpoint(PASSIVE)")
+	}
+}
+
+// close gives the connection back, or the WAL would stay behind.
+func (in *inputs) close() error {
+	in.copies.Wait()
+	if in.conn == nil {
+		return nil
+	}
+	return in.conn.Close()
 }
 
 // Inputs visits the blocks of recorded inputs in the order in which they were written. A folder of an older version has none.

@@ -73,7 +73,7 @@ func (t *telemetry) open(ctx context.Context) (err error) {
 		t.db.Close()
 		return explain(err, "read the roll-ups", t.path)
 	}
-	t.db.SetMaxOpenConns(4)
+	t.db.SetMaxOpenConns(6) // one for recorded inputs, one that copies the WAL
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (t *telemetry) load(ctx context.Context) error {
 	return t.db.QueryRowContext(ctx, newest).Scan(&t.newest)
 }
 
-func (t *telemetry) close() error { return t.db.Close() }
+func (t *telemetry) close() error { return errors.Join(t.inputs.close(), t.db.Close()) }
 
 // SaveRollups stores finished minutes, in compact blocks per probe and hour; minutes are kept 48 h, hours 90 days. A minute that
 // was stored before is replaced; one that is older than what is kept is dropped. Time is what the rows say.
