@@ -102,7 +102,13 @@ func mountDisk(dir string) (d *disk, unmount func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return d, server.Unmount, nil
+	return d, func() error {
+		for until := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) { // a busy machine closes files late
+			if err := server.Unmount(); err == nil || time.Now().After(until) {
+				return err
+			}
+		}
+	}, nil
 }
 
 // take gives the trace so far and begins a new one.
