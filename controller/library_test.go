@@ -146,6 +146,10 @@ const libraryDays = 10
 
 // TestLibraryHeals plays all scenarios of all packs.
 func TestLibraryHeals(t *testing.T) {
+	days := libraryDays
+	if testing.Short() {
+		days = 2
+	}
 	for _, name := range packs(t) {
 		p, _, err := readPack(filepath.Join(libraryFolder, name))
 		if err != nil {
@@ -154,7 +158,7 @@ func TestLibraryHeals(t *testing.T) {
 		for i := range p.set.Scenarios {
 			sc := &p.set.Scenarios[i]
 			t.Run(name+"/"+sc.Metadata.Name, func(t *testing.T) {
-				for _, c := range p.days(sc, libraryDays) {
+				for _, c := range p.days(sc, days) {
 					t.Error(c)
 				}
 				if os.Getenv("BACKSTAY_STORY") != "" {
