@@ -64,7 +64,6 @@ func MaskCards(text string) string {
 	if !manyDigits(text) {
 		return text
 	}
-	var out []byte
 	for i := 0; i < len(text); {
 		if !isDigit(text[i]) {
 			i++
@@ -72,17 +71,17 @@ func MaskCards(text string) string {
 		}
 		end, digits := cardAt(text, i)
 		if digits > 0 && !withinNumber(text, i, end) {
-			if out == nil {
-				out = []byte(text)
-			}
+			out := []byte(text)
 			hide(out[i:end], digits-4)
+			text = string(out)
+			for i < end && !isDigit(text[i]) { // another number may begin with the digits that stay
+				i++
+			}
+			continue
 		}
 		i = end
 	}
-	if out == nil {
-		return text
-	}
-	return string(out)
+	return text
 }
 
 // manyDigits tells whether there are enough digits at all: most texts have too few, and end here.
