@@ -15,7 +15,7 @@ func TestCheckJudgesStepsAsBuilt(t *testing.T) {
 apiVersion: backstay.dev/v1alpha1
 kind: Integration
 metadata: {name: erp}
-spec: {endpoints: [{name: db, url: "sqlite:/tmp/none.db"}]}
+spec: {endpoints: [{name: db, url: "sqlite:office.db"}]}
 ---
 apiVersion: backstay.dev/v1alpha1
 kind: Probe

@@ -311,7 +311,7 @@ func (e *executor) call(ctx context.Context, c *engine.Command, r runner) (res e
 func plan(ctx context.Context, call playbooks.Call, r runner) engine.Result {
 	p, can := r.(playbooks.Planner)
 	if !can {
-		return engine.Result{Estimate: &api.Estimate{Text: fmt.Sprintf("do step %s as playbook %s has it; there is nothing to count beforehand", call.Step, call.Playbook)}, Outcome: api.Outcome{Result: api.ResultDone}}
+		return engine.Result{Estimate: &api.Estimate{Text: "its action cannot say beforehand what it will touch"}, Outcome: api.Outcome{Result: api.ResultDone}}
 	}
 	est, err := p.Plan(ctx, call)
 	if err != nil {
