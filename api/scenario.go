@@ -84,6 +84,7 @@ type Fault struct {
 	At      Duration  `json:"at,omitempty" doc:"When it begins, after the warm-up."`
 	Jitter  Duration  `json:"jitter,omitempty" doc:"It begins up to this much later, by chance."`
 	Lasting Duration  `json:"lasting,omitempty" doc:"How long; until an action mends it, or to the end, when left out."`
+	Every   Duration  `json:"every,omitempty" doc:"With lasting: it comes back this often, as an outage that goes on and off; jitter moves each by itself."`
 	Share   Percent   `json:"share,omitempty" doc:"Of the calls, items or callbacks; all when left out."`
 	By      Duration  `json:"by,omitempty" doc:"With slow, stale and late."`
 	Most    Rate      `json:"most,omitempty" doc:"With rate-limit."`

@@ -214,6 +214,9 @@ func (v *validator) fault(o object, path string, f *Fault, spec *ScenarioSpec) {
 	if f.Times > 1000 {
 		v.error(o, path+".times", "out-of-range", fmt.Sprintf("%g times as much is more than a machine can play", f.Times), "write 1000 or less")
 	}
+	if f.Every.Duration > 0 && (f.Lasting.Duration <= 0 || f.Lasting.Duration+f.Jitter.Duration >= f.Every.Duration) {
+		v.error(o, path+".every", "never-over", "a fault that comes back must be over before it does", "write lasting, and let it be shorter than every less jitter")
+	}
 	v.zero(o, path, "share", f.Share.PPM == 0, "a fault that touches nothing is none: leave share out for all")
 	if horizon := spec.Horizon.Duration; f.At.Duration+f.Jitter.Duration >= horizon && horizon > 0 {
 		v.error(o, path, "never-strikes", fmt.Sprintf("it may begin after %s, and the scenario ends after %s", Duration{f.At.Duration + f.Jitter.Duration}, spec.Horizon), "let it begin earlier, or raise horizon")

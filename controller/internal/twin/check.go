@@ -291,8 +291,11 @@ var faultKinds = []api.FaultKind{api.FaultOutage, api.FaultError, api.FaultRefus
 func (c *compiler) faultFigures(f *api.Fault) {
 	k := checker{c}
 	name := "fault " + f.Called()
-	for what, d := range [...]api.Duration{f.At, f.Jitter, f.Lasting, f.By} {
-		k.span(k.scenario, name+": "+[...]string{"at", "jitter", "lasting", "by"}[what], d)
+	for what, d := range [...]api.Duration{f.At, f.Jitter, f.Lasting, f.By, f.Every} {
+		k.span(k.scenario, name+": "+[...]string{"at", "jitter", "lasting", "by", "every"}[what], d)
+	}
+	if f.Every.Duration > 0 && (f.Lasting.Duration <= 0 || f.Lasting.Duration+f.Jitter.Duration >= f.Every.Duration) {
+		k.scenario("%s: every is %s: a fault that comes back must be over before it does", name, f.Every)
 	}
 	k.rate(k.scenario, name+".most", f.Most)
 	switch {

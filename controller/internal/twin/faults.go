@@ -16,6 +16,7 @@ type faultPlan struct {
 	at        int64
 	jitter    int64
 	lasting   int64 // 0: until somebody mends it, or to the end
+	every     int64 // it comes back so often; 0: it does not
 	share     int64 // parts of a million
 	by        int64
 	most      api.Rate
@@ -34,7 +35,9 @@ type faultState struct {
 	began  int64
 	ended  int64
 	luck   stream
+	jitter stream
 	limit  endState // of a rate limit
+	times  uint64   // how often it was to begin so far
 }
 
 func (c *compiler) faults() {
@@ -43,7 +46,7 @@ func (c *compiler) faults() {
 		f := &faults[i]
 		c.faultFigures(f)
 		p := faultPlan{name: f.Called(), kind: f.Kind, at: c.p.from + int64(f.At.Duration), jitter: int64(f.Jitter.Duration),
-			lasting: int64(f.Lasting.Duration), share: cmp.Or(f.Share.PPM, 1_000_000), by: int64(f.By.Duration), most: f.Most, times: f.Times,
+			lasting: int64(f.Lasting.Duration), every: int64(f.Every.Duration), share: cmp.Or(f.Share.PPM, 1_000_000), by: int64(f.By.Duration), most: f.Most, times: f.Times,
 			system: -1, step: -1, person: -1}
 		what, name, _ := strings.Cut(f.On, "/")
 		known := true
@@ -125,17 +128,25 @@ func (c *compiler) hasProbe(name string) bool {
 func (w *world) beginFaults(replication int) {
 	w.faults = make([]faultState, len(w.plan.faults))
 	for i := range w.plan.faults {
-		f := &w.plan.faults[i]
-		w.faults[i].luck = newStream(w.plan.seed, replication, "fault "+f.name, "share")
-		at := f.at
-		if f.jitter > 0 {
-			at += int64(below(newStream(w.plan.seed, replication, "fault "+f.name, "jitter").at(0), uint64(f.jitter)))
-		}
-		w.faults[i].began, w.faults[i].ended = maxTime, maxTime
-		w.heap.push(at, evFault, int32(i), 1, 0)
-		if f.lasting > 0 {
-			w.heap.push(at+f.lasting, evFault, int32(i), 0, 0)
-		}
+		f, s := &w.plan.faults[i], &w.faults[i]
+		s.luck = newStream(w.plan.seed, replication, "fault "+f.name, "share")
+		s.jitter = newStream(w.plan.seed, replication, "fault "+f.name, "jitter")
+		s.began, s.ended = maxTime, maxTime
+		w.nextFault(i)
+	}
+}
+
+// nextFault schedules the next time at which a fault begins, and that at which it is over.
+func (w *world) nextFault(i int) {
+	f, s := &w.plan.faults[i], &w.faults[i]
+	at := f.at + int64(s.times)*f.every
+	if f.jitter > 0 {
+		at += int64(below(s.jitter.at(s.times), uint64(f.jitter)))
+	}
+	s.times++
+	w.heap.push(at, evFault, int32(i), 1, 0)
+	if f.lasting > 0 {
+		w.heap.push(at+f.lasting, evFault, int32(i), 0, 0)
 	}
 }
 
@@ -185,12 +196,15 @@ func (w *world) bend(f int, r *reply) bool {
 // fault begins or ends a fault.
 func (w *world) fault(f int, on bool) {
 	p, s := &w.plan.faults[f], &w.faults[f]
-	if s.on == on || !on && s.ended < maxTime {
+	if on && p.every > 0 {
+		w.nextFault(f)
+	}
+	if s.on == on {
 		return // somebody mended it before its time
 	}
 	s.on = on
 	if on {
-		s.began = w.now
+		s.began = min(s.began, w.now) // the first time, where there are several
 		w.figures.faulted(w)
 		w.tell("fault", p.name)
 	} else {

@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,37 @@ func doubted(t *testing.T, w *world, n, happened int) {
 	}
 	if n != 0 || happened != 0 {
 		t.Errorf("%d items fewer are in doubt than there should be, and %d fewer of them happened", n, happened)
+	}
+}
+
+// An outage that goes on and off refuses what is called while it is on, each time, and nothing between.
+func TestFaultsComeBack(t *testing.T) {
+	flapping := api.Fault{Kind: api.FaultOutage, On: primary, At: dur(time.Minute), Lasting: dur(20 * time.Second), Every: dur(2 * time.Minute)}
+	for jitter, want := range []string{"1m0s 1m20s 3m0s 3m20s 5m0s 5m20s 7m0s 7m20s 9m0s 9m20s", ""} {
+		flapping.Jitter = dur(time.Duration(jitter) * time.Minute)
+		r, _ := played(t, made(fault(flapping)), api.VariantNone)
+		var times []string
+		gaps := map[time.Duration]bool{}
+		var last time.Duration
+		for _, l := range r.Story {
+			if l.Kind == "fault" {
+				gaps[l.At-last], last = true, l.At
+			}
+			if l.Kind == "fault" || l.Kind == "over" {
+				times = append(times, l.At.String())
+			}
+		}
+		got := strings.Join(times, " ")
+		if want != "" && got != want || want == "" && (len(times) < 8 || len(gaps) < 4) {
+			t.Errorf("jitter %s: it went on and off at %s; want %s", flapping.Jitter, got, want)
+		}
+		if !r.Faults[0].Injected {
+			t.Error("it touched nothing")
+		}
+	}
+	flapping.Lasting = dur(3 * time.Minute)
+	if _, wrong := Compile(made(fault(flapping))); !wrong.Failed() {
+		t.Error("a fault that is not over before it comes back was taken")
 	}
 }
 
